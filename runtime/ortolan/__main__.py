@@ -1,0 +1,5 @@
+"""``python -m ortolan``."""
+
+from ortolan.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Choosing among candidates: measured where possible, predicted otherwise."""

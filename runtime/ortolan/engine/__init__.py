@@ -1,0 +1,1 @@
+"""Everything that touches onnxruntime; no other package imports it."""

@@ -1,0 +1,1 @@
+"""Facts about machines, and profiles of boards."""
