@@ -11,7 +11,20 @@ from pathlib import Path
 
 import pytest
 
-LAYERS = ["errors", "types", "state", "bundle", "hardware", "choose", "engine", "inputs", "tasks", "model", "loading", "cli"]
+LAYERS = [
+    "errors",
+    "types",
+    "state",
+    "bundle",
+    "hardware",
+    "choose",
+    "engine",
+    "inputs",
+    "tasks",
+    "model",
+    "loading",
+    "cli",
+]
 """Of `ortolan`, each may import those before it."""
 PACKAGES = ["ortolan", "ortolan_bench", "ortolan_convert"]
 HEAVY = {"numpy", "onnxruntime", "yaml", "psutil", "tokenizers", "click", "onnx", "sklearn", "torch", "dataclasses"}
@@ -60,7 +73,11 @@ def test_packages_import_only_what_stands_before_them(name: str, path: Path) -> 
     assert not [used for used in imported(path) if used.partition(".")[0] in later]
 
 
-@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith("ortolan.")], ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [m for m in modules() if m[0].startswith("ortolan.")],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_layers_of_the_runtime_are_linear(name: str, path: Path) -> None:
     """Inside ortolan, a layer imports only layers before it; the package's own top holds only names resolved late."""
     own = name.split(".")[1]
@@ -72,7 +89,11 @@ def test_layers_of_the_runtime_are_linear(name: str, path: Path) -> None:
     assert not [layer for layer in used if layer in LAYERS and layer not in allowed]
 
 
-@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0].startswith("ortolan")], ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [m for m in modules() if m[0].startswith("ortolan")],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 def test_training_frameworks_stay_in_the_converters(name: str, path: Path) -> None:
     """Only the converters import training frameworks and onnx; only the engine imports onnxruntime."""
     if name.startswith("ortolan_convert"):
@@ -102,6 +123,14 @@ def test_reading_a_manifest_is_light() -> None:
 def test_loading_needs_no_slow_modules() -> None:
     """The road to a loaded model avoids modules that cost a cold start."""
     loaded = loaded_by("from ortolan.loading import load; from ortolan.model import TextClassifier")
-    assert not loaded & {"yaml", "psutil", "tokenizers", "click", "zipfile", "tarfile", "tempfile", "subprocess", "platform"} - {
-        *loaded_by("import numpy, onnxruntime")
-    }
+    assert not loaded & {
+        "yaml",
+        "psutil",
+        "tokenizers",
+        "click",
+        "zipfile",
+        "tarfile",
+        "tempfile",
+        "subprocess",
+        "platform",
+    } - {*loaded_by("import numpy, onnxruntime")}

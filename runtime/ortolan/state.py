@@ -83,7 +83,7 @@ def write_json(name: str, value: object) -> None:
     if directory is None:
         return
     try:
-        _replace(directory / relative, content)
+        _keep(directory / relative, content)
     except OSError as error:
         _warn_once(f"state cannot be kept in {directory}: {error.strerror or error}")
 
@@ -144,11 +144,11 @@ def import_state(tar_path: str | Path) -> int:
         if isinstance(error, ArchiveError):
             raise
         raise ArchiveError(f"{source}: not a tar archive made by `ortolan state export`: {error}") from error
-    for name, content in contents.items():
-        try:
-            _replace(directory / name, content)
-        except OSError as error:
-            raise StorageError(f"cannot write {directory / name}: {error.strerror or error}") from error
+    try:
+        for name, content in contents.items():
+            _keep(directory / name, content)
+    except OSError as error:
+        raise StorageError(f"cannot write to {directory}: {error.strerror or error}") from error
     return len(contents)
 
 
@@ -218,9 +218,13 @@ def _relative(name: str) -> str:
     return name if name.endswith(".json") else f"{name}.json"
 
 
+def _keep(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, content)
+
+
 def _replace(path: Path, content: bytes) -> None:
     """Write ``content`` beside ``path``, and rename: a reader sees the old file or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     try:
         with partial.open("wb") as file:

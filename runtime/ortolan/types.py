@@ -275,6 +275,7 @@ class Measurement:
         peak_memory: bytes of VmHWM of a process that was not timed; None where the system hides it.
         validity: whether the result can be relied on.
         warnings: one sentence each, with what to do.
+        faithful: whether the golden samples were answered within the variant's fidelity; None if not checked.
     """
 
     candidate: Candidate
@@ -288,3 +289,4 @@ class Measurement:
     peak_memory: int | None
     validity: Validity
     warnings: tuple[str, ...] = ()
+    faithful: bool | None = None

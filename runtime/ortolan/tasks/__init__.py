@@ -1,1 +1,43 @@
 """One file per kind of answer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ortolan.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ortolan.bundle.directory import Bundle
+    from ortolan.tasks.runner import Runner
+    from ortolan.types import Session
+
+TASKS = {
+    "text-classification": "ortolan.tasks.text_classification:TextClassificationRunner",
+    "clustering": "ortolan.tasks.clustering:ClusteringRunner",
+    "tensor": "ortolan.tasks.tensor:TensorRunner",
+}
+"""Where the runner of each task is; imported when a bundle of that task is opened."""
+
+
+def open_task(bundle: Bundle, sessions: Mapping[str, Session]) -> Runner:
+    """The runner of a bundle's task.
+
+    Args:
+        bundle: gives the task's configuration and assets.
+        sessions: a loaded model per component of the bundle.
+
+    Raises:
+        UnknownNameError: a task that this version does not know.
+        ManifestError: a wrong configuration of the task.
+        BundleError: damaged assets, or a model whose inputs or outputs do not fit the task.
+        MissingPackageError: a package that the task's input needs is not installed.
+    """
+    task = bundle.manifest.task
+    if task.name not in TASKS:
+        raise UnknownNameError("task", task.name, TASKS)
+    module, name = TASKS[task.name].split(":")
+    runner: Runner = getattr(import_module(module), name).open(task, sessions, bundle.read_asset)
+    return runner

@@ -1,0 +1,167 @@
+"""A benchmark from beginning to end: open, measure, judge, remember."""
+
+from __future__ import annotations
+
+import math
+import sys
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from ortolan.errors import UsageError
+from ortolan_bench.environment import record
+from ortolan_bench.measure import Instrument, Settings
+from ortolan_bench.process import WorkerProcess
+from ortolan_bench.result import BenchResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from ortolan.hardware.facts import Hardware, HardwareState
+    from ortolan_bench.measure import Worker
+    from ortolan_bench.progress import Progress
+    from ortolan_bench.subject import Subject
+    from ortolan_bench.workload import Workload
+
+MAX_SECONDS = 86_400.0
+"""Longest steady state per candidate: a day."""
+
+MAX_PROCESSES = 1000
+"""Most worker processes per candidate."""
+
+
+class BenchInterrupted(KeyboardInterrupt):
+    """Ctrl-C while measuring; ``result`` holds what was measured until then."""
+
+    def __init__(self, result: BenchResult) -> None:
+        super().__init__("the benchmark was interrupted")
+        self.result = result
+
+
+def run_bench(
+    path: str | Path,
+    *,
+    variants: Sequence[str] | None = None,
+    providers: Sequence[str] = ("cpu",),
+    threads: Sequence[int | None] = (None,),
+    inputs: str | Path | None = None,
+    seconds: float = 5.0,
+    processes: int = 5,
+    seed: int = 0,
+    timeout: float = 300.0,
+    store: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+    spawn: Callable[[], Worker] | None = None,
+) -> BenchResult:
+    """Measure every combination of variant, provider and threads of a bundle or a bare ``.onnx`` file.
+
+    Each candidate takes about ``seconds`` plus ``processes + 1`` starts of Python with onnxruntime.
+
+    Args:
+        path: the bundle's directory, or the model.
+        variants: names; None for all.
+        providers: short names of execution providers, or ``("all",)``.
+        threads: numbers of intra-op threads; None for what the process may use.
+        inputs: data file (.txt, .csv, .tsv, .jsonl, .npz); None for the golden samples of a bundle, or for tensors
+            generated from a bare model's declared inputs.
+        seconds: of steady state per candidate, over all its processes.
+        processes: worker processes per candidate; fewer than 5 leave the result's validity unknown.
+        seed: of the order of measurement.
+        timeout: seconds a worker may take for one request before it counts as hung.
+        store: whether the state directory remembers the measurements, for ``load`` and ``select``.
+        progress: called before each step.
+        spawn: starts a worker; None for a process of its own.
+
+    Returns:
+        One result per candidate. A candidate that crashes, hangs, runs out of memory or disagrees with the golden
+        answers is among them, with the reason.
+
+    Raises:
+        UsageError: arguments that make no sense, unknown names.
+        BundleError, ModelFileError, InputError, StorageError: bundle, model or inputs cannot be used.
+        BenchInterrupted: Ctrl-C; holds what was measured.
+    """
+    from ortolan.hardware.probe import probe, probe_state
+    from ortolan_bench.subject import Subject
+
+    _check(seconds, processes, seed, timeout)
+    subject = Subject(path)
+    targets = subject.targets(variants, providers, threads)
+    workload = subject.workload(inputs)
+    hardware, state = probe(), probe_state()
+    started = datetime.now(timezone.utc)
+    # Half of what is available: the rest of the machine goes on living.
+    room = None if state.available_bytes is None else state.available_bytes // 2
+    settings = Settings(seconds=seconds, processes=processes, seed=seed, timeout=timeout, room=room)
+    instrument = Instrument(
+        targets,
+        workload,
+        settings,
+        spawn=spawn or (lambda: WorkerProcess(timeout=timeout)),
+        progress=progress,
+    )
+
+    def result() -> BenchResult:
+        return _result(instrument, subject, workload, settings, hardware, state, started)
+
+    try:
+        instrument.run()
+    except KeyboardInterrupt as error:
+        raise BenchInterrupted(result()) from error
+    done = result()
+    if store:
+        _remember(done)
+    return done
+
+
+def _result(
+    instrument: Instrument,
+    subject: Subject,
+    workload: Workload,
+    settings: Settings,
+    hardware: Hardware,
+    state: HardwareState,
+    started: datetime,
+) -> BenchResult:
+    hello = instrument.hello
+    runtime_id = "unknown" if hello is None else hello.runtime_id
+    return BenchResult(
+        source=str(subject.path),
+        digest=subject.digest,
+        workload=workload.name,
+        workload_kind=workload.kind,
+        workload_count=workload.count,
+        seconds=settings.seconds,
+        processes=settings.processes,
+        seed=settings.seed,
+        complete=instrument.complete,
+        hardware_id=hardware.id,
+        runtime_id=runtime_id,
+        environment=record(
+            hardware=hardware,
+            state=state,
+            runtime_id=runtime_id,
+            numpy_version="unknown" if hello is None else hello.numpy_version,
+            command=sys.argv,
+            started=started,
+        ),
+        results=instrument.results(),
+    )
+
+
+def _remember(result: BenchResult) -> None:
+    from ortolan.choose.measurements import store
+
+    for measurement in result.measurements:
+        store(measurement)
+
+
+def _check(seconds: float, processes: int, seed: int, timeout: float) -> None:
+    if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
+        raise UsageError(f"expected more than 0 and at most {MAX_SECONDS:.0f} seconds per candidate, got {seconds:g}")
+    if not 1 <= processes <= MAX_PROCESSES:
+        raise UsageError(f"expected 1 to {MAX_PROCESSES} processes, got {processes}")
+    if seed < 0:
+        raise UsageError(f"expected a seed of at least 0, got {seed}")
+    if not timeout > 0:
+        raise UsageError(f"expected a timeout above 0 seconds, got {timeout:g}")

@@ -1,0 +1,248 @@
+"""What a candidate is fed: golden samples, the user's data, or tensors made from the model's declared inputs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from ortolan.errors import InputError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from ortolan.types import Array, TensorSpec
+
+Item = TypeVar("Item")
+
+MAX_INPUTS = 1000
+"""Most inputs of a workload; of longer data, evenly spaced ones are taken."""
+
+GENERATED_INPUTS = 16
+"""Number of inputs made for a model that comes without any."""
+
+MAX_GENERATED_BYTES = 256 << 20
+"""Size of all tensors that are made up, together; also the largest single one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Names the inputs of a benchmark.
+
+    Args:
+        name: ``"golden"``, the data file's name, or ``"generated"``.
+        kind: texts for ``predict``, tensors of an .npz file, or tensors made by the worker for ``run``.
+        count: number of inputs that are used.
+        available: number of inputs the source has.
+        texts: of kind ``"text"``.
+        path: the .npz file of kind ``"tensors"``.
+        dims: sizes of free dimensions, of kind ``"generated"``; 1 where not given.
+    """
+
+    name: str
+    kind: Literal["text", "tensors", "generated"]
+    count: int
+    available: int
+    texts: tuple[str, ...] = ()
+    path: Path | None = None
+    dims: tuple[tuple[str, int], ...] = ()
+
+    def message(self) -> dict[str, object]:
+        """What a worker needs to know, as JSON values."""
+        path = None if self.path is None else str(self.path)
+        return {"kind": self.kind, "texts": list(self.texts), "path": path, "dims": dict(self.dims)}
+
+
+def text_workload(name: str, texts: Sequence[str]) -> Workload:
+    """A workload of texts, of which at most MAX_INPUTS are used; InputError if there are none."""
+    if not texts:
+        raise InputError(f"{name}: expected at least one text, found none")
+    chosen = spaced(texts)
+    return Workload(name=name, kind="text", count=len(chosen), available=len(texts), texts=tuple(chosen))
+
+
+def tensor_workload(name: str, path: Path) -> Workload:
+    """A workload of the tensors in an .npz file.
+
+    Raises:
+        InputError: the file holds no usable arrays.
+        StorageError: it cannot be read.
+    """
+    available = len(read_npz(path))
+    count = min(available, MAX_INPUTS)
+    return Workload(name=name, kind="tensors", count=count, available=available, path=path.resolve())
+
+
+def generated_workload(dims: Mapping[str, int]) -> Workload:
+    """A workload of tensors made from the model's input specifications."""
+    count = GENERATED_INPUTS
+    return Workload(name="generated", kind="generated", count=count, available=count, dims=tuple(sorted(dims.items())))
+
+
+def read_data(path: Path) -> Workload:
+    """The workload of a data file: .txt (a text per line), .csv, .tsv, .jsonl (column ``text``), or .npz (tensors).
+
+    Raises:
+        UsageError: another kind of file.
+        InputError: its content does not fit its kind.
+        StorageError: it cannot be read.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return tensor_workload(path.name, path)
+    if suffix not in _TEXT_READERS:
+        known = ", ".join((*_TEXT_READERS, ".npz"))
+        raise UsageError(f"{path}: expected a data file ending in {known}")
+    try:
+        content = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at {error.start}"
+        ) from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    return text_workload(path.name, _TEXT_READERS[suffix](content, path))
+
+
+def _lines(content: str, _path: Path) -> list[str]:
+    return [line.rstrip("\r") for line in content.split("\n") if line.strip()]
+
+
+def _columns(delimiter: str, content: str, path: Path) -> list[str]:
+    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
+    try:
+        if "text" not in (reader.fieldnames or ()):
+            raise InputError(
+                f"{path}: expected a column 'text', found {', '.join(reader.fieldnames or ()) or 'nothing'}"
+            )
+        return [row["text"] for row in reader if row["text"] is not None]
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _objects(content: str, path: Path) -> list[str]:
+    texts = []
+    for number, line in enumerate(content.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}: line {number}: not JSON") from error
+        text = value.get("text") if isinstance(value, dict) else value
+        if not isinstance(text, str):
+            raise InputError(f"{path}: line {number}: expected a string or an object with a string 'text'")
+        texts.append(text)
+    return texts
+
+
+_TEXT_READERS = {
+    ".txt": _lines,
+    ".csv": lambda content, path: _columns(",", content, path),
+    ".tsv": lambda content, path: _columns("\t", content, path),
+    ".jsonl": _objects,
+}
+
+
+def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dict[str, Array]]:
+    """The feeds in an .npz file, one mapping of input name to array each.
+
+    Either keys like ``0000/NAME``, one set per sample, as in a bundle's golden inputs; or one array per input name
+    whose first axis counts the samples. Such a sample keeps an axis of length 1 in front if the model's input has as
+    many axes as the array.
+
+    Raises:
+        InputError: no arrays, arrays of different length, or a damaged file.
+        StorageError: the file cannot be read.
+    """
+    arrays = _arrays(path)
+    sets: dict[str, dict[str, Array]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition("/")
+        if number.isdigit() and name:
+            sets.setdefault(number, {})[name] = array
+    if sets and sum(map(len, sets.values())) == len(arrays):
+        return spaced([sets[number] for number in sorted(sets)]) if inputs is not None else list(sets.values())
+    lengths = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or not all(lengths.values()):
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items()) or "no arrays"
+        raise InputError(f"{path}: expected arrays with the same number (at least 1) of samples, found {found}")
+    count = next(iter(lengths.values()))
+    ranks = {spec.name: len(spec.shape) for spec in inputs or () if spec.shape is not None}
+    chosen = range(count) if inputs is None else spaced(range(count))
+    return [
+        {
+            name: array[i : i + 1] if array.ndim == ranks.get(name, array.ndim) else array[i]
+            for name, array in arrays.items()
+        }
+        for i in chosen
+    ]
+
+
+def _arrays(path: Path) -> dict[str, Array]:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise InputError(f"{path}: expected an .npz archive, found a single array")
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a readable .npz archive: {error}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def generate(
+    inputs: Sequence[TensorSpec], dims: Mapping[str, int], count: int = GENERATED_INPUTS
+) -> list[dict[str, Array]]:
+    """``count`` feeds for these inputs, the same ones each time.
+
+    Floats are standard normal; integers are 0 or 1, the only ones that are valid indices everywhere. A free dimension
+    has the size given in ``dims``, otherwise 1. Of large inputs there are fewer, within MAX_GENERATED_BYTES.
+
+    Raises:
+        InputError: an unknown rank, a type that cannot be made up, or a tensor beyond MAX_GENERATED_BYTES.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    feeds = {spec.name: _tensor(spec, dims, random) for spec in inputs}
+    size = sum(array.nbytes for array in feeds.values())
+    more = min(count, MAX_GENERATED_BYTES // max(1, size)) - 1
+    return [feeds, *({spec.name: _tensor(spec, dims, random) for spec in inputs} for _ in range(more))]
+
+
+def _tensor(spec: TensorSpec, dims: Mapping[str, int], random: np.random.Generator) -> Array:
+    if spec.shape is None:
+        raise InputError(f"input {spec.name}: its rank is unknown, so no input can be made; give --inputs DATA.npz")
+    shape = [size if isinstance(size, int) else dims.get(size, 1) if size is not None else 1 for size in spec.shape]
+    if math.prod(shape) * 8 > MAX_GENERATED_BYTES:
+        raise InputError(f"input {spec.name}: {shape} is too large to be made up; give --inputs DATA.npz")
+    if spec.dtype in ("float16", "float32", "float64"):
+        return random.standard_normal(shape).astype(spec.dtype)
+    if spec.dtype == "bool":
+        return random.integers(0, 2, shape).astype(bool)
+    if spec.dtype in _INTEGERS:
+        return random.integers(0, 2, shape).astype(spec.dtype)
+    raise InputError(f"input {spec.name}: values of type {spec.dtype} cannot be made up; give --inputs DATA.npz")
+
+
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+
+
+def spaced(items: Sequence[Item], most: int = MAX_INPUTS) -> list[Item]:
+    """At most ``most`` items, evenly spaced: the head of a sorted file would be a biased choice."""
+    if len(items) <= most:
+        return list(items)
+    return [items[i * len(items) // most] for i in range(most)]

@@ -1,0 +1,195 @@
+"""Builds small ONNX graphs and knows their cost: every value carries its shape, so memory and work follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+import ortolan
+from ortolan.types import Polynomial
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+OPSET = 21
+"""The newest opset that onnxruntime 1.20 runs."""
+IR_VERSION = 10
+"""The newest file format version that onnxruntime 1.20 reads."""
+FLOOR = "1.20.0"
+"""The oldest onnxruntime that runs these graphs."""
+
+DType = Literal["float16", "float32", "float64", "int8", "int64", "bool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of the graph. Free dimensions of its shape are names."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltModel:
+    """A serialized ONNX model and its cost.
+
+    Args:
+        data: the file's bytes.
+        weight_bytes: bytes of all constants.
+        macs: multiply-accumulates of one run.
+        activation_bytes: bytes of tensors alive at the worst moment of a run, inputs included.
+    """
+
+    data: bytes = field(repr=False)
+    weight_bytes: int
+    macs: Polynomial
+    activation_bytes: Polynomial
+
+
+@dataclass(slots=True)
+class GraphBuilder:
+    """Collects nodes in the order they run.
+
+    Args:
+        compute: floating-point type that the arithmetic is done in.
+    """
+
+    compute: Literal["float32", "float64"]
+    _nodes: list[onnx.NodeProto] = field(default_factory=list)
+    _values: dict[str, Value] = field(default_factory=dict)
+    _inputs: list[Value] = field(default_factory=list)
+    _outputs: list[Value] = field(default_factory=list)
+    _constants: dict[str, NDArray[Any]] = field(default_factory=dict)
+    _macs: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+
+    def input(self, name: str, dtype: DType, shape: tuple[int | str, ...]) -> Value:
+        """Declare an input of the model."""
+        value = Value(name, dtype, shape)
+        self._inputs.append(value)
+        self._values[name] = value
+        return value
+
+    def constant(self, array: NDArray[Any], name: str | None = None) -> Value:
+        """A tensor stored in the model; equal unnamed tensors are stored once."""
+        array = np.ascontiguousarray(array)
+        if name is None:
+            for known, other in self._constants.items():
+                if other.dtype == array.dtype and other.shape == array.shape and other.tobytes() == array.tobytes():
+                    return Value(known, str(other.dtype), other.shape)
+        name = name or f"constant_{len(self._constants)}"
+        self._constants[name] = array
+        return Value(name, str(array.dtype), array.shape)
+
+    def number(self, *values: float) -> Value:
+        """Constants in the type the arithmetic is done in: a scalar, or a vector of several."""
+        array = np.asarray(values if len(values) > 1 else values[0], dtype=self.compute)
+        return self.constant(array)
+
+    def vector(self, values: Sequence[float] | NDArray[Any]) -> Value:
+        """A constant vector in the type the arithmetic is done in."""
+        return self.constant(np.atleast_1d(np.asarray(values)).astype(self.compute))
+
+    def node(
+        self,
+        operator: str,
+        *inputs: Value,
+        shape: tuple[int | str, ...] | None = None,
+        dtype: str | None = None,
+        **attributes: float | Sequence[int],
+    ) -> Value:
+        """Add a node with one output, whose shape and type default to those of the first input."""
+        output = Value(f"{operator.lower()}_{len(self._nodes)}", dtype or inputs[0].dtype, shape or inputs[0].shape)
+        node = helper.make_node(operator, [value.name for value in inputs], [output.name], output.name)
+        node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
+        self._nodes.append(node)
+        self._values[output.name] = output
+        if operator == "MatMul":
+            self._macs.append(_product((*output.shape, inputs[0].shape[-1])))
+        return output
+
+    def cast(self, value: Value, dtype: DType) -> Value:
+        """The value in another type; itself if it already is."""
+        if value.dtype == dtype:
+            return value
+        return self.node("Cast", value, dtype=dtype, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+    def output(self, value: Value, name: str) -> None:
+        """Make the value an output of the model, as float32."""
+        result = Value(name, "float32", value.shape)
+        operator = "Identity" if value.dtype == "float32" else "Cast"
+        node = helper.make_node(operator, [value.name], [name], name)
+        if operator == "Cast":
+            node.attribute.append(helper.make_attribute("to", onnx.TensorProto.FLOAT))
+        self._nodes.append(node)
+        self._values[name] = result
+        self._outputs.append(result)
+
+    def build(self, nominal: Mapping[str, int]) -> BuiltModel:
+        """Serialize, check, and work out the cost.
+
+        Args:
+            nominal: usual sizes of the free dimensions, to find the moment of a run that needs most memory.
+        """
+        graph = helper.make_graph(
+            self._nodes,
+            "ortolan",
+            [_declare(value) for value in self._inputs],
+            [_declare(value) for value in self._outputs],
+            [numpy_helper.from_array(array, name) for name, array in self._constants.items()],
+        )
+        model = helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="ortolan",
+            producer_version=ortolan.__version__,
+        )
+        onnx.checker.check_model(model)
+        return BuiltModel(
+            data=model.SerializeToString(deterministic=True),
+            weight_bytes=sum(array.nbytes for array in self._constants.values()),
+            macs=_collect(self._macs),
+            activation_bytes=self._liveness(nominal),
+        )
+
+    def _liveness(self, nominal: Mapping[str, int]) -> Polynomial:
+        last = {name: index for index, node in enumerate(self._nodes) for name in node.input}
+        last |= {value.name: len(self._nodes) for value in (*self._inputs, *self._outputs)}
+        alive = [value.name for value in self._inputs]
+        worst = Polynomial(())
+        for index, node in enumerate(self._nodes):
+            alive.append(node.output[0])
+            here = _collect([_bytes(self._values[name]) for name in alive])
+            worst = max(worst, here, key=lambda cost: cost.at(nominal))
+            alive = [name for name in alive if last.get(name, -1) > index]
+        return worst
+
+
+def _declare(value: Value) -> onnx.ValueInfoProto:
+    dtype = helper.np_dtype_to_tensor_dtype(np.dtype(value.dtype))
+    return helper.make_tensor_value_info(value.name, dtype, value.shape)
+
+
+def _product(dims: Sequence[int | str], factor: float = 1) -> tuple[float, tuple[str, ...]]:
+    names = tuple(dim for dim in dims if isinstance(dim, str))
+    for dim in dims:
+        factor *= dim if isinstance(dim, int) else 1
+    return factor, names
+
+
+def _bytes(value: Value) -> tuple[float, tuple[str, ...]]:
+    return _product(value.shape, np.dtype(value.dtype).itemsize)
+
+
+def _collect(terms: Sequence[tuple[float, tuple[str, ...]]]) -> Polynomial:
+    total: dict[tuple[str, ...], float] = {}
+    for factor, names in terms:
+        total[names] = total.get(names, 0) + factor
+    return Polynomial(tuple((factor, names) for names, factor in total.items()))

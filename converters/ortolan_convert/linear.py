@@ -1,0 +1,126 @@
+"""A linear model over sparse features, and the ONNX graph it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ortolan_convert.graph import GraphBuilder
+from ortolan_convert.heads import LinearPart
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ortolan_convert.graph import BuiltModel, Value
+    from ortolan_convert.heads import Head
+
+Compute = Literal["float32", "float64"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linear:
+    """``coefficients @ features + bias``, and what follows.
+
+    Args:
+        coefficients: float64 [columns, features].
+        bias: float64 [columns].
+        head: what turns the result into scores and probabilities.
+        threshold: features above it count as 1, all others as 0; None to take them as they are.
+        every_feature: whether a feature matters even if all its coefficients are zero.
+    """
+
+    coefficients: NDArray[Any]
+    bias: NDArray[Any]
+    head: Head
+    threshold: float | None = None
+    every_feature: bool = False
+
+    @property
+    def used(self) -> NDArray[Any]:
+        """Bool [features]: which of them can change the answer."""
+        if self.every_feature:
+            return np.ones(self.coefficients.shape[1], bool)
+        used: NDArray[Any] = (self.coefficients != 0).any(axis=0)
+        return used
+
+    def with_features(self, order: NDArray[Any]) -> Linear:
+        """The model over other features: those with the given ids, in that order."""
+        return Linear(
+            coefficients=self.coefficients[:, order],
+            bias=self.bias,
+            head=self.head,
+            threshold=self.threshold,
+            every_feature=self.every_feature,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Coefficients as a variant stores them.
+
+    Args:
+        precision: the variant's name for it, e.g. ``"int8"``.
+        stored: [features, columns] in the storage type.
+        scale: float64 [columns] that ``stored`` is multiplied by; None for 1.
+        compute: the type that the arithmetic is done in.
+    """
+
+    precision: str
+    stored: NDArray[Any]
+    scale: NDArray[Any] | None = None
+    compute: Compute = "float32"
+
+    @property
+    def decoded(self) -> NDArray[Any]:
+        """float64 [columns, features]: what the stored numbers mean."""
+        values: NDArray[Any] = self.stored.astype(np.float64).T
+        return values if self.scale is None else values * self.scale[:, None]
+
+
+def build_linear(model: Linear, weights: Weights, nominal: Mapping[str, int]) -> BuiltModel:
+    """The ONNX model of a linear model.
+
+    Inputs: ``ids`` int64 [batch, terms] and ``values`` float32 [batch, terms], padded with id 0 and value 0. Outputs:
+    ``scores`` (or ``distances``) and, where the source has them, ``probabilities``, float32 [batch, classes].
+
+    Args:
+        model: what to compute.
+        weights: its coefficients as stored.
+        nominal: usual sizes of ``batch`` and ``terms``.
+    """
+    graph = GraphBuilder(weights.compute)
+    ids = graph.input("ids", "int64", ("batch", "terms"))
+    values = graph.input("values", "float32", ("batch", "terms"))
+    features = _features(graph, model, values)
+    columns = weights.stored.shape[1]
+    table = graph.constant(weights.stored, "coefficients")
+    rows = graph.node("Gather", table, ids, shape=("batch", "terms", columns), axis=0)
+    rows = graph.cast(rows, weights.compute)
+    axis = graph.constant(np.array([1], np.int64))
+    row_vector = graph.node("Unsqueeze", features, axis, shape=("batch", 1, "terms"))
+    product = graph.node("MatMul", row_vector, rows, shape=("batch", 1, columns))
+    z = graph.node("Squeeze", product, axis, shape=("batch", columns))
+    if weights.scale is not None:
+        z = graph.node("Mul", z, graph.vector(weights.scale))
+    if model.bias.any():
+        z = graph.node("Add", z, graph.vector(model.bias))
+    answer = model.head.build(graph, LinearPart(z, features, weights.decoded))
+    if model.every_feature:
+        graph.output(answer.scores, "distances")
+    else:
+        graph.output(answer.scores, "scores")
+        if answer.probabilities is not None:
+            graph.output(answer.probabilities, "probabilities")
+    return graph.build(nominal)
+
+
+def _features(graph: GraphBuilder, model: Linear, values: Value) -> Value:
+    if model.threshold is None:
+        return graph.cast(values, graph.compute)
+    # The threshold is compared as float32: the values are.
+    above = graph.node("Greater", values, graph.constant(np.array(model.threshold, np.float32)), dtype="bool")
+    return graph.cast(above, graph.compute)

@@ -1,0 +1,229 @@
+"""Reads a scikit-learn artifact from its file: pickles only with trust, skops with its types checked."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, TrustRequiredError, UnsupportedError
+from ortolan_convert.sources.recognise import compression_of, open_decompressed, read_head
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ortolan_convert.sources.recognise import Kind
+
+_VERSION = re.compile(rb"_sklearn_version\W{1,12}?(\d+\.\d+(?:\.[0-9a-z]+)*)")
+SCANNED_BYTES = 1 << 30
+"""How much of an artifact is searched for the version it was made with."""
+
+SKOPS_ALLOWED = frozenset(
+    {
+        *(f"sklearn.feature_selection._univariate_selection.{name}" for name in ("chi2", "f_classif", "f_regression")),
+        "sklearn.feature_selection._mutual_info.mutual_info_classif",
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._SigmoidCalibration",
+        "sklearn.calibration._TemperatureScaling",
+    }
+)
+"""Types of scikit-learn that hold numbers only and that skops does not trust by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What a file held.
+
+    Args:
+        name: the file's name, for messages.
+        content: the object.
+        version: of the scikit-learn it was made with; None if it does not say.
+    """
+
+    name: str
+    content: Any
+    version: str | None
+
+
+class Unimportable:
+    """Stands for a function or class of a pickle that does not exist here."""
+
+    where = ""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        """Accept what the original would have been made of."""
+
+
+def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
+    """The object in a scikit-learn artifact.
+
+    Raises:
+        TrustRequiredError: a pickle without trust; nothing in it has run.
+        MissingPackageError: scikit-learn, joblib or skops is not installed.
+        UnsupportedError: a skops file with types outside the known ones.
+        ConversionError: it is damaged, or of a version that cannot be read.
+    """
+    if kind == "pickle" and not trust:
+        raise TrustRequiredError(
+            f"{path}: reading a joblib or pickle file runs code from it; if you trust where it comes from, add --trust"
+        )
+    require("sklearn", "scikit-learn")
+    version = made_with(path, kind)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            content = _read_skops(path) if kind == "skops" else _read_pickle(path)
+    except OrtolanError:
+        raise
+    except MemoryError:
+        raise ConversionError(f"{path}: does not fit into memory, or is damaged") from None
+    except Exception as error:
+        raise _explained(path, kind, version, error) from error
+    for warning in caught:
+        version = version or getattr(warning.message, "original_sklearn_version", None)
+    return Artifact(path.name, content, version)
+
+
+def require(module: str, package: str) -> Any:
+    """The imported module.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingPackageError(
+            f"{package} is needed to read this artifact and cannot be imported ({error}); "
+            f"install it: pip install 'ortolan[sklearn]'"
+        ) from None
+
+
+def made_with(path: Path, kind: Kind) -> str | None:
+    """The scikit-learn version an artifact says it was made with, found without loading it."""
+    try:
+        with ExitStack() as stack:
+            if kind == "skops":
+                import zipfile
+
+                archive = stack.enter_context(zipfile.ZipFile(path))
+                stream: Any = stack.enter_context(archive.open("schema.json"))
+            else:
+                stream = open_decompressed(path, compression_of(read_head(path)[0]), stack)
+            return _find_version(stream)
+    except Exception as error:  # noqa: BLE001 - only a hint for messages; reading the artifact reports what is wrong
+        del error
+        return None
+
+
+def _find_version(stream: Any) -> str | None:
+    tail, read = b"", 0
+    while read < SCANNED_BYTES and (chunk := stream.read(1 << 20)):
+        if match := _VERSION.search(tail + chunk):
+            return match[1].decode()
+        read += len(chunk)
+        tail = chunk[-64:]
+    return None
+
+
+def _read_pickle(path: Path) -> Any:
+    joblib = require("joblib", "joblib")
+    return joblib.load(path)
+
+
+def _read_skops(path: Path) -> Any:
+    skops = require("skops.io", "skops")
+    untrusted = sorted(set(skops.get_untrusted_types(file=path)) - SKOPS_ALLOWED)
+    if untrusted:
+        raise UnsupportedError(
+            f"{path}: holds types outside scikit-learn's known ones, which are not loaded: {', '.join(untrusted)}"
+        )
+    return skops.load(path, trusted=sorted(SKOPS_ALLOWED))
+
+
+def _explained(path: Path, kind: Kind, version: str | None, error: Exception) -> OrtolanError:
+    """What a failure to load means for the user."""
+    import sklearn
+
+    missing = unimportable(path) if kind == "pickle" else None
+    if missing and "jieba." in missing:
+        return MissingPackageError(f"{path}: its tokenizer is jieba; install it: pip install 'ortolan[jieba]'")
+    if missing:
+        return UnsupportedError(f"{path}: {missing}, which is not part of scikit-learn and cannot be converted")
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if version is not None and version != sklearn.__version__:
+        return ConversionError(
+            f"{path}: made with scikit-learn {version}, which the installed {sklearn.__version__} cannot read "
+            f"({reason}); convert it where scikit-learn {version} is installed"
+        )
+    if isinstance(error, ImportError | AttributeError):
+        return ConversionError(f"{path}: needs something that is not installed here ({reason})")
+    return ConversionError(f"{path}: damaged or cut short, it cannot be read ({reason})")
+
+
+def unimportable(path: Path) -> str | None:
+    """Names the custom callable that a pickle asks for and that does not exist here, and its place if it can be found.
+
+    The pickle is read again with stand-ins for what is missing.
+    """
+    found: list[str] = []
+    try:
+        content = _read_with_stand_ins(path, found)
+    except Exception as error:  # noqa: BLE001 - the first failure is what gets reported
+        del error
+        content = None
+    outside = [name for name in found if not name.startswith(("sklearn.", "numpy.", "scipy."))]
+    if not outside:
+        return None
+    return _place_of(content, []) or f"uses {outside[0]}"
+
+
+def _read_with_stand_ins(path: Path, found: list[str]) -> Any:
+    from joblib.numpy_pickle import NumpyUnpickler
+
+    class Tolerant(NumpyUnpickler):  # type: ignore[misc]  # joblib is untyped
+        def find_class(self, module: str, name: str) -> Any:
+            try:
+                return super().find_class(module, name)
+            except (ImportError, AttributeError):
+                where = f"{module}.{name}"
+                found.append(where)
+                return type(name, (Unimportable,), {"where": where})
+
+    with ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stream = open_decompressed(path, compression_of(read_head(path)[0]), stack)
+        return Tolerant(str(path), stream, ensure_native_byte_order=True).load()
+
+
+def _place_of(value: Any, trail: list[str], depth: int = 0) -> str | None:
+    """Where a stand-in lies: ``step 'tfidfvectorizer', option 'tokenizer': __main__.my_tokenizer``."""
+    kind = value if isinstance(value, type) else type(value)
+    if issubclass(kind, Unimportable):
+        return f"{', '.join(trail)}: {kind.where}" if trail else f"uses {kind.where}"
+    if depth > 6:
+        return None
+    if isinstance(value, list | tuple | dict):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        children = [(_named(value, key), item) for key, item in items]
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        children = [([] if key == "steps" else [f"option {key!r}"], item) for key, item in vars(value).items()]
+    else:
+        return None
+    for names, item in children:
+        if place := _place_of(item, [*trail, *names], depth + 1):
+            return place
+    return None
+
+
+def _named(container: Any, key: Any) -> list[str]:
+    """A pipeline's step is a pair of its name and the estimator."""
+    if isinstance(container, tuple) and len(container) == 2 and isinstance(container[0], str) and key == 1:
+        return [f"step {container[0]!r}"]
+    if isinstance(container, dict):
+        return [f"entry {key!r}"]
+    return []

@@ -1,0 +1,71 @@
+"""``CalibratedClassifierCV`` over linear classifiers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import UnsupportedError
+from ortolan_convert.calibration import Averaged, Isotonic, PerClass, Platt, Temperature
+from ortolan_convert.sources.estimators import (
+    Converted,
+    class_path,
+    convert_estimator,
+    is_sklearn,
+    join_linears,
+    stack_members,
+)
+
+if TYPE_CHECKING:
+    from ortolan_convert.calibration import Calibrator
+    from ortolan_convert.heads import Member
+    from ortolan_convert.sources.estimators import Fitted
+
+
+def convert_calibrated(fitted: Fitted) -> Converted:
+    """The linear model of a fitted ``CalibratedClassifierCV``: its inner classifiers side by side.
+
+    Raises:
+        UnsupportedError: an inner classifier or a calibration method outside what is supported.
+    """
+    estimator, place = fitted.model, fitted.place
+    inner = [_unwrapped(part.estimator) for part in estimator.calibrated_classifiers_]
+    linears = [convert_estimator(model, f"{place}, inner classifier").linear for model in inner]
+    members = stack_members(linears)
+    parts = tuple(
+        _part(part, model, member, list(estimator.classes_), place)
+        for part, model, member in zip(estimator.calibrated_classifiers_, inner, members, strict=True)
+    )
+    return Converted(join_linears(linears, Averaged(parts), place), by_decision=False)
+
+
+def _unwrapped(estimator: Any) -> Any:
+    """What a FrozenEstimator holds, or the estimator itself."""
+    while type(estimator).__name__ == "FrozenEstimator" and is_sklearn(estimator):
+        estimator = estimator.estimator
+    return estimator
+
+
+def _part(part: Any, model: Any, member: Member, classes: list[Any], place: str) -> PerClass | Temperature:
+    by_decision = hasattr(model, "decision_function")
+    if part.method == "temperature":
+        return Temperature(member, by_decision, float(part.calibrators[0].beta_))
+    positions = [classes.index(label) for label in model.classes_]
+    if len(classes) == 2:
+        positions = [1]
+    calibrators = tuple(
+        (position, _calibrator(calibrator, place))
+        for position, calibrator in zip(positions, part.calibrators, strict=False)
+    )
+    return PerClass(member, by_decision, calibrators, len(classes))
+
+
+def _calibrator(calibrator: Any, place: str) -> Calibrator:
+    name = type(calibrator).__name__
+    if is_sklearn(calibrator) and name == "_SigmoidCalibration":
+        return Platt(float(calibrator.a_), float(calibrator.b_))
+    if is_sklearn(calibrator) and name == "IsotonicRegression":
+        x, y = (np.asarray(values, np.float64) for values in (calibrator.X_thresholds_, calibrator.y_thresholds_))
+        return Isotonic(x, y)
+    raise UnsupportedError(f"{place}: calibrator {class_path(calibrator)} is not supported")

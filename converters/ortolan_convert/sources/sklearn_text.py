@@ -1,0 +1,146 @@
+"""A scikit-learn text pipeline: its linear model, its features, and its own answers to compare with."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.parity import Answers
+from ortolan_convert.sources.estimators import CLUSTERERS, convert_estimator
+from ortolan_convert.sources.pipeline import assemble
+from ortolan_convert.sources.vectorizer import text_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from ortolan_convert.linear import Linear
+    from ortolan_convert.sources.artifact import Artifact
+    from ortolan_convert.sources.pipeline import TextPipeline
+    from ortolan_convert.sources.vectorizer import TextFeatures
+
+CHUNK = 1000
+"""Texts that scikit-learn answers at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextSource:
+    """A fitted text pipeline in Ortolan's terms.
+
+    Args:
+        pipeline: the fitted estimators.
+        version: of the scikit-learn it was made with; None if it does not say.
+        features: how texts become features.
+        linear: the model over them.
+        labels: of a classifier; empty for a clusterer.
+        decided_by: the numbers its labels follow from: ``scores``, ``probabilities`` or ``distances``.
+    """
+
+    pipeline: TextPipeline
+    version: str | None
+    features: TextFeatures
+    linear: Linear
+    labels: tuple[str | int | float | bool, ...]
+    decided_by: str
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return "text-classification" if self.labels else "clustering"
+
+    @property
+    def names(self) -> Sequence[object]:
+        """What each label index stands for."""
+        return self.labels or range(len(self.linear.bias))
+
+    def answers(self, texts: Sequence[str]) -> Answers:
+        """scikit-learn's own answers.
+
+        Raises:
+            ConversionError: it fails, as it may with an artifact of another version.
+        """
+        try:
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                parts = [self._ask(list(texts[at : at + CHUNK])) for at in range(0, len(texts), CHUNK)]
+        except Exception as error:
+            import sklearn
+
+            raise ConversionError(
+                f"scikit-learn {sklearn.__version__} cannot run this artifact, made with version "
+                f"{self.version or 'unknown'}: {type(error).__name__}: {' '.join(str(error).split())}"
+            ) from error
+        labels = np.concatenate([part.labels for part in parts])
+        numbers = {name: np.concatenate([part.numbers[name] for part in parts]) for name in parts[0].numbers}
+        return Answers(labels, numbers, self.decided_by)
+
+    def _ask(self, texts: list[str]) -> Answers:
+        features: Any = texts
+        for step in self.pipeline.steps[:-1]:
+            features = step.estimator.transform(features)
+        model = self.pipeline.model.estimator
+        predicted = model.predict(features)
+        if self.decided_by == "distances":
+            distances = np.asarray(model.transform(features), np.float64)
+            return Answers(np.asarray(predicted, np.int64), {"distances": distances}, self.decided_by)
+        numbers: dict[str, NDArray[Any]] = {}
+        if hasattr(model, "predict_proba"):
+            numbers["probabilities"] = np.asarray(model.predict_proba(features), np.float64)
+        if hasattr(model, "decision_function"):
+            scores = np.asarray(model.decision_function(features), np.float64)
+            numbers["scores"] = np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+        elif self.decided_by == "scores":
+            numbers["scores"] = np.asarray(model.predict_log_proba(features), np.float64)
+        index = {label: position for position, label in enumerate(model.classes_.tolist())}
+        labels = np.array([index[label] for label in np.asarray(predicted).tolist()], np.int64)
+        return Answers(labels, numbers, self.decided_by)
+
+
+def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:
+    """The text source that the artifacts make up together.
+
+    Raises:
+        UnsupportedError: a step, an option or a callable outside what is supported.
+        ConversionError: a part is missing, not fitted, or does not fit the others.
+    """
+    pipeline = assemble(artifacts)
+    model = pipeline.model
+    try:
+        converted = convert_estimator(model.estimator, model.place)
+        features = text_features(pipeline)
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        if isinstance(error, ConversionError):
+            raise
+        version = next((artifact.version for artifact in artifacts if artifact.version), "an unknown version")
+        import sklearn
+
+        raise ConversionError(
+            f"{model.place}: made with scikit-learn {version}, which the installed {sklearn.__version__} does not "
+            f"understand ({type(error).__name__}: {error}); convert it where scikit-learn {version} is installed"
+        ) from error
+    used = converted.linear.used
+    features = features.restricted(used)
+    clusters = model.kind in CLUSTERERS
+    return TextSource(
+        pipeline=pipeline,
+        version=next((artifact.version for artifact in artifacts if artifact.version), None),
+        features=features,
+        linear=converted.linear,
+        labels=() if clusters else _labels(model.estimator.classes_, model.place),
+        decided_by="distances" if clusters else "scores" if converted.by_decision else "probabilities",
+    )
+
+
+def _labels(classes: Any, place: str) -> tuple[str | int | float | bool, ...]:
+    labels = np.asarray(classes).tolist()
+    for label in labels:
+        if not isinstance(label, str | int | float | bool):
+            raise UnsupportedError(f"{place}: label {label!r} is neither text nor number")
+    if len(labels) < 2:
+        raise UnsupportedError(f"{place}: expected two labels or more, found {labels}")
+    return tuple(labels)

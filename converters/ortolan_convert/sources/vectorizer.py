@@ -1,0 +1,180 @@
+"""The options of a text pipeline's vectorizer and transformers, checked and put in Ortolan's terms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import UnsupportedError
+from ortolan.inputs.config import NgramConfig
+from ortolan_convert.sources.pipeline import SELECTORS, TFIDF
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ortolan_convert.sources.pipeline import Step, TextPipeline
+
+_JIEBA = ("cut", "lcut")
+_DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFeatures:
+    """How texts become the model's features.
+
+    Args:
+        spec: options of the vectorizer and of tf-idf weighting.
+        terms: the vocabulary that counts, for the model or for the norm.
+        idf: float64 [terms] weights; None without.
+        position: int64 [terms], the model's feature that a term is, or -1: it only counts for the norm.
+    """
+
+    spec: NgramConfig
+    terms: tuple[str, ...]
+    idf: NDArray[Any] | None
+    position: NDArray[Any]
+
+    def restricted(self, used: NDArray[Any]) -> TextFeatures:
+        """Without the features that the model does not use; those that count for a norm stay, marked -1.
+
+        Args:
+            used: bool [features of the model].
+        """
+        kept = (self.position >= 0) & used[np.maximum(self.position, 0)]
+        if self.spec.norm is not None:
+            return TextFeatures(
+                spec=self.spec, terms=self.terms, idf=self.idf, position=np.where(kept, self.position, -1)
+            )
+        return TextFeatures(
+            spec=self.spec,
+            terms=tuple(term for term, keep in zip(self.terms, kept.tolist(), strict=True) if keep),
+            idf=None if self.idf is None else self.idf[kept],
+            position=self.position[kept],
+        )
+
+
+@dataclass(slots=True)
+class _Weighting:
+    """tf-idf as far as the steps seen so far define it."""
+
+    done: bool = False
+    norm: Any = None
+    sublinear: bool = False
+    idf: Any = None
+
+    def take(self, source: Any, idf: Any) -> None:
+        self.done, self.norm, self.sublinear, self.idf = True, source.norm, bool(source.sublinear_tf), idf
+
+
+def text_features(pipeline: TextPipeline) -> TextFeatures:
+    """The features of a fitted pipeline.
+
+    Raises:
+        UnsupportedError: an option or an order of steps outside what is supported.
+    """
+    vectorizer = pipeline.vectorizer
+    check_callables(pipeline)
+    _check_options(vectorizer)
+    terms = np.array([str(term) for term in vectorizer.estimator.get_feature_names_out()], object)
+    weighting = _Weighting()
+    if vectorizer.kind == "TfidfVectorizer":
+        weighting.take(vectorizer.estimator, vectorizer.estimator.idf_ if vectorizer.estimator.use_idf else None)
+    alive = np.arange(len(terms))  # terms that still count
+    position = np.arange(len(terms))  # of each alive term among the features that the next step takes
+    for step in pipeline.transformers:
+        if step.kind in SELECTORS:
+            mask = step.estimator.get_support()
+            chosen = (position >= 0) & mask[np.maximum(position, 0)]
+            renumbered = np.where(chosen, np.cumsum(mask)[np.maximum(position, 0)] - 1, -1)
+            if weighting.norm is not None:
+                position = renumbered
+            else:
+                alive, position = alive[chosen], renumbered[chosen]
+                weighting.idf = None if weighting.idf is None else weighting.idf[chosen]
+        elif step.kind == TFIDF:
+            if weighting.done:
+                raise UnsupportedError(f"{step.place}: a second tf-idf weighting is not supported")
+            weighting.take(step.estimator, step.estimator.idf_ if step.estimator.use_idf else None)
+    spec = _spec(vectorizer, weighting)
+    idf = None if weighting.idf is None else np.asarray(weighting.idf, np.float64)
+    return TextFeatures(spec=spec, terms=tuple(terms[alive].tolist()), idf=idf, position=position)
+
+
+def check_callables(pipeline: TextPipeline) -> None:
+    """No step calls code of the user's own.
+
+    Raises:
+        UnsupportedError: one does; the message names it and its place.
+    """
+    for step in pipeline.steps:
+        for option, value in step.estimator.get_params(deep=False).items():
+            if not callable(value) or isinstance(value, type) or hasattr(value, "get_params"):
+                continue
+            if option == "tokenizer" and jieba_method(value) is not None:
+                continue
+            module = getattr(value, "__module__", None) or "?"
+            if option == "score_func" and module.startswith("sklearn."):
+                continue
+            name = getattr(value, "__qualname__", None) or type(value).__qualname__
+            raise UnsupportedError(
+                f"{step.place}, option {option!r}: {module}.{name} is your own code, which a device does not have; "
+                f"use scikit-learn's options instead"
+            )
+
+
+def jieba_method(value: Any) -> str | None:
+    """``"cut"`` or ``"lcut"`` if the value is that function of jieba, with jieba's own dictionary; otherwise None."""
+    owner = getattr(value, "__self__", None)
+    if owner is None or not type(owner).__module__.startswith("jieba"):
+        return None
+    import jieba
+
+    own = owner is jieba.dt and owner.dictionary is None and not owner.user_word_tag_tab
+    return next((name for name in _JIEBA if own and value == getattr(jieba, name)), None)
+
+
+def _check_options(vectorizer: Step) -> None:
+    options = vectorizer.estimator
+    for name, value, allowed in (
+        ("input", options.input, ("content",)),
+        ("analyzer", options.analyzer, ("word", "char", "char_wb")),
+        ("strip_accents", options.strip_accents, (None, "ascii", "unicode")),
+    ):
+        if value not in allowed:
+            raise UnsupportedError(
+                f"{vectorizer.place}, option {name!r}: expected one of {', '.join(map(repr, allowed))}, found {value!r}"
+            )
+    dtype = np.dtype(options.dtype).name
+    if dtype not in _DTYPES:
+        raise UnsupportedError(
+            f"{vectorizer.place}, option 'dtype': {dtype} overflows; expected one of {', '.join(_DTYPES)}"
+        )
+
+
+def _spec(vectorizer: Step, weighting: _Weighting) -> NgramConfig:
+    options = vectorizer.estimator
+    words = options.analyzer == "word"
+    method = None if options.tokenizer is None or not words else jieba_method(options.tokenizer)
+    stop_words = options.get_stop_words() if words else None
+    low, high = options.ngram_range
+    return NgramConfig(
+        analyzer=options.analyzer,
+        ngram_range=(int(low), int(high)),
+        lowercase=bool(options.lowercase),
+        strip_accents=options.strip_accents,
+        token_pattern=options.token_pattern if words and method is None else None,
+        tokenizer=None if method is None else f"jieba.{method}",
+        tokenizer_version=None if method is None else _jieba_version(),
+        stop_words=None if stop_words is None else tuple(sorted(map(str, stop_words))),
+        binary=bool(options.binary),
+        sublinear_tf=weighting.sublinear,
+        norm=weighting.norm,
+    )
+
+
+def _jieba_version() -> str:
+    import jieba
+
+    return str(jieba.__version__)

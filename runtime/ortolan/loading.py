@@ -1,0 +1,221 @@
+"""`load`: from a path to a model that is verified, planned and warmed."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
+
+from ortolan.errors import StorageError, TaskMismatchError, UsageError
+from ortolan.model import Clusterer, Model, TextClassifier, TextModel
+from ortolan.types import Candidate, Plan, SessionConfig
+
+if TYPE_CHECKING:
+    from ortolan.types import Session
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+CLASSES: tuple[type[Model], ...] = (TextClassifier, Clusterer)
+"""The class of each task; a task that none of them names is plain tensors, `Model`."""
+
+
+@overload
+def load(
+    path: str | os.PathLike[str],
+    as_: type[ModelT],
+    *,
+    variant: str | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    low_memory: bool = False,
+    verify: Literal["once", "full"] = "once",
+) -> ModelT: ...
+
+
+@overload
+def load(
+    path: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    low_memory: bool = False,
+    verify: Literal["once", "full"] = "once",
+) -> Model: ...
+
+
+def load(
+    path: str | os.PathLike[str],
+    as_: type[Model] = Model,
+    *,
+    variant: str | None = None,
+    provider: str | None = None,
+    threads: int | None = None,
+    max_memory: int | str | None = None,
+    low_memory: bool = False,
+    verify: Literal["once", "full"] = "once",
+) -> Model:
+    """Load a bundle, or a bare ``.onnx`` file.
+
+    A bundle is verified; the variant and how to run it are chosen from what was measured on this machine, or predicted
+    (``plan`` of the model says why); a text model answers one empty text, so that the first real one is not slow.
+
+    Args:
+        path: a bundle directory or an ``.onnx`` file.
+        as_: the class that is expected, e.g. `TextClassifier`; a bundle of another task is an error. `Model` takes
+            any, and the result still is of the task's own class.
+        variant: name of the variant to run, instead of choosing.
+        provider: ``"cpu"``, ``"cuda"``, …: strictly that one; ``"cuda-or-cpu"`` lets the CPU take its place. Without,
+            the CPU and every provider that was measured here are considered.
+        threads: threads that one run may use; without, all that the process may use, or what was measured best.
+        max_memory: bytes, or text such as ``"200MB"``, that the process may take at its peak; without, what is free.
+        low_memory: run slower with less memory: no memory arena, no repacked weights.
+        verify: ``"once"`` hashes what is not remembered as unchanged, ``"full"`` every file.
+
+    Raises:
+        StorageError: the path does not exist or cannot be read.
+        BundleError: it is no bundle, or a damaged one.
+        ModelFileError: an ONNX file is damaged or unsupported.
+        TaskMismatchError: the bundle's task is not that of ``as_``.
+        UnknownNameError: an unknown variant or provider.
+        UsageError: an argument that makes no sense.
+        MissingPackageError: no onnxruntime is installed.
+        RuntimeTooOldError: it is older than the variant needs.
+        ProviderUnavailableError: the provider cannot do the work here.
+        NoCandidateError: nothing in the bundle can run here; the reason for each.
+        MemoryBudgetError: the predicted peak is more than allowed or free.
+        SessionError: onnxruntime failed.
+    """
+    _check_arguments(as_, verify)
+    target = _path(path)
+    config = _config(provider, threads, low_memory=low_memory)
+    limit = _bytes(max_memory)
+    if target.suffix == ".onnx" and not target.is_dir():
+        if variant is not None:
+            raise UsageError(f"{target} is a bare .onnx file and has no variants, got variant={variant!r}")
+        return _load_file(target, as_, config, limit)
+    return _load_bundle(target, as_, variant, provider, config, limit, verify)
+
+
+def _load_bundle(
+    path: Path,
+    as_: type[Model],
+    variant: str | None,
+    provider: str | None,
+    config: SessionConfig,
+    max_memory: int | None,
+    verify: Literal["once", "full"],
+) -> Model:
+    from ortolan.bundle.directory import open_bundle
+    from ortolan.engine import open_session
+    from ortolan.planning import plan_for
+    from ortolan.tasks import open_task
+
+    bundle = open_bundle(path, verify=verify)
+    manifest = bundle.manifest
+    kind = _class_for(path, manifest.task.name, as_)
+    plan, predicted_peak = plan_for(manifest, variant, config, max_memory=max_memory, any_provider=provider is None)
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for component, name in plan.chosen.variants:
+            chosen = manifest.variant(name, component)
+            session = open_session(
+                bundle.model_path(chosen), plan.chosen.config, min_onnxruntime=chosen.info.min_onnxruntime
+            )
+            stack.callback(session.close)
+            sessions[component] = session
+            plan = _with_notes(plan, session.config, session.notes)
+        model = kind(
+            sessions,
+            open_task(bundle, sessions),
+            plan=plan,
+            task=manifest.task.name,
+            predicted_peak=predicted_peak,
+            bundle=bundle,
+        )
+        if isinstance(model, TextModel):
+            model.predict("")
+        stack.pop_all()
+    return model
+
+
+def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: int | None) -> Model:
+    from ortolan.bundle.onnxfile import check_external_data
+    from ortolan.engine import open_session
+    from ortolan.planning import require_room_for_file
+
+    if as_ is not Model:
+        raise TaskMismatchError(
+            f"{path} is a bare .onnx file and has no task; load it as ortolan.Model, not {as_.__name__}"
+        )
+    if not path.is_file():
+        raise StorageError(f"cannot load {path}: there is no such file")
+    # onnxruntime reads whatever file the model names, wherever it lies: this must come first.
+    check_external_data(path, within=path.parent)
+    require_room_for_file(path, max_memory)
+    session = open_session(path, config)
+    plan = Plan(Candidate((("model", path.stem),), session.config), reason="a bare .onnx file leaves no choice")
+    return Model({"model": session}, None, plan=_with_notes(plan, session.config, session.notes))
+
+
+def _with_notes(plan: Plan, config: SessionConfig, notes: tuple[str, ...]) -> Plan:
+    """The plan with the provider that the session really has."""
+    return replace(plan, chosen=replace(plan.chosen, config=config), notes=(*plan.notes, *notes))
+
+
+def _class_for(path: Path, task: str, as_: type[Model]) -> type[Model]:
+    kind = next((one for one in CLASSES if task in one.tasks), Model)
+    if issubclass(kind, as_):
+        return kind
+    if issubclass(as_, kind) and as_ not in CLASSES:
+        return as_  # an application's own subclass
+    raise TaskMismatchError(f"{path} is a {task} bundle; load it as ortolan.{kind.__name__}, not {as_.__name__}")
+
+
+def _check_arguments(as_: object, verify: object) -> None:
+    if not (isinstance(as_, type) and issubclass(as_, Model)):
+        raise UsageError(f"expected as_ to be ortolan.Model or a class of its own kind, got {as_!r}")
+    if verify not in ("once", "full"):
+        raise UsageError(f"expected verify to be 'once' or 'full', got {verify!r}")
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"expected the path of a bundle or an .onnx file, got {type(path).__name__}")
+    return Path(path)
+
+
+def _config(provider: str | None, threads: int | None, *, low_memory: bool) -> SessionConfig:
+    """The configuration that is asked for.
+
+    Raises:
+        UnknownNameError: an unknown provider.
+        ProviderUnavailableError: the installed onnxruntime does not have it, and the CPU may not take its place.
+        UsageError: a number of threads that is none.
+    """
+    from ortolan.engine.options import thread_count
+    from ortolan.engine.providers import parse, require_built_in
+
+    config = SessionConfig(provider=provider or "cpu", threads=threads, arena=not low_memory, prepack=not low_memory)
+    thread_count(config)
+    row, best_effort = parse(config.provider)
+    if not best_effort:
+        require_built_in(row)
+        config = replace(config, provider=row.name)
+    return config
+
+
+def _bytes(max_memory: object) -> int | None:
+    if max_memory is None:
+        return None
+    if isinstance(max_memory, str):
+        from ortolan.choose.units import parse_size
+
+        return parse_size(max_memory)
+    if isinstance(max_memory, bool) or not isinstance(max_memory, int) or max_memory <= 0:
+        raise UsageError(f"expected max_memory in bytes or as text such as '200MB', got {max_memory!r}")
+    return max_memory

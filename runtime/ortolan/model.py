@@ -1,0 +1,220 @@
+"""The objects an application holds: a loaded model, and one thin class per kind of answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+from ortolan.errors import ClosedError, InputTypeError, UsageError
+from ortolan.types import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ortolan.bundle.directory import Bundle
+    from ortolan.tasks.clustering import Cluster
+    from ortolan.tasks.runner import Runner
+    from ortolan.tasks.text_classification import Classification
+    from ortolan.types import Array, BoundSession, Fidelity, Plan, RunControl, Session, TensorSpec
+
+AnswerT = TypeVar("AnswerT")
+"""What a model answers with."""
+
+
+class Model:
+    """A loaded model: tensors in, tensors out. Made by `ortolan.load`; one may be used from many threads.
+
+    Args:
+        sessions: what runs it, by component of the bundle; `run` and `bind` use the one named ``"model"``.
+        runner: turns inputs into tensors and tensors into answers; None for tensors alone.
+        plan: how it runs, and why.
+        task: name of its task, e.g. ``"text-classification"``.
+        predicted_peak: bytes, upper end of the prediction made before loading; None if unknown.
+        bundle: where it came from; None for a bare ``.onnx`` file.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """Names of the tasks that this class answers; empty for all."""
+
+    def __init__(
+        self,
+        sessions: Mapping[str, Session],
+        runner: Runner | None,
+        *,
+        plan: Plan,
+        task: str = "tensor",
+        predicted_peak: int | None = None,
+        bundle: Bundle | None = None,
+    ) -> None:
+        self._sessions = sessions
+        self._session = sessions["model"]
+        self._runner = runner
+        self._closed = False
+        self._predicted_peak = predicted_peak
+        self._bundle = bundle
+        self.plan = plan
+        self.task = task
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """Name, dtype and shape of the input tensors."""
+        return self._session.inputs
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """Name, dtype and shape of the output tensors."""
+        return self._session.outputs
+
+    @property
+    def memory(self) -> Memory:
+        """Predicted and measured peak of resident memory, in bytes; the measured one is the whole process's."""
+        return Memory(self._predicted_peak, _peak_resident_bytes())
+
+    def run(self, feeds: Mapping[str, Array], control: RunControl | None = None) -> dict[str, Array]:
+        """All outputs by name, as new arrays.
+
+        Args:
+            feeds: a numpy array for every input, of exactly its dtype and in native byte order.
+            control: deadline and cancellation of this call: ``ortolan.RunControl(timeout=0.1)``.
+
+        Raises:
+            InputTypeError: a value that is no array of the right element type and byte order.
+            InputError: a missing or unknown name, a wrong rank or size.
+            SessionError: onnxruntime failed.
+            DeadlineExceeded: it took longer than ``control`` allows.
+            Cancelled: ``control`` was cancelled.
+            ClosedError: after `close`.
+        """
+        return self._session.run(feeds, control)
+
+    def bind(self, feeds: Mapping[str, Array]) -> BoundSession:
+        """Preallocate inputs and outputs of the shapes that ``feeds`` gives: no allocation and no copy per call.
+
+        Write ``bound.inputs[name][...] = value``, call ``bound()``, read ``bound.outputs[name]``. For one thread.
+
+        Raises:
+            InputError, SessionError, ClosedError: as `run`.
+        """
+        return self._session.bind(feeds)
+
+    def check(self) -> Fidelity:
+        """Compare with the source's answers on the bundle's golden samples, on this device and provider.
+
+        `ortolan.tasks.golden.agrees` tells whether that is within what the bundle promises of the variant.
+
+        Raises:
+            UsageError: a bare ``.onnx`` file, which has no golden samples.
+            ClosedError: after `close`.
+        """
+        self._require_open()
+        if self._bundle is None or self._runner is None:
+            raise UsageError("a bare .onnx file has no golden samples; `ortolan convert` makes a bundle that has them")
+        from ortolan.tasks.golden import compare, read_golden
+
+        return compare(self._runner, self._session, read_golden(self._bundle), self._promised(self._bundle))
+
+    def close(self) -> None:
+        """Release the model; further calls raise ClosedError, further ``close`` do nothing."""
+        self._closed = True
+        for session in self._sessions.values():
+            session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else self.plan.chosen.name
+        return f"<{type(self).__name__} {self.task}: {state}>"
+
+    def _promised(self, bundle: Bundle) -> Fidelity:
+        """The fidelity of the variant that is loaded; of several the one furthest from the source."""
+        variants = [bundle.manifest.variant(name, component) for component, name in self.plan.chosen.variants]
+        return max((variant.info.fidelity for variant in variants), key=lambda fidelity: fidelity.worst)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ClosedError("the model is closed; load it again to use it")
+
+
+class TextModel(Model, Generic[AnswerT]):
+    """What the models have in common that answer texts one by one."""
+
+    def predict(self, text: str, control: RunControl | None = None) -> AnswerT:
+        """The answer for one text; any str will do: empty, emoji, lone surrogates, NUL.
+
+        Args:
+            text: the text.
+            control: deadline and cancellation of this call.
+
+        Raises:
+            InputTypeError: not a str.
+            SessionError: onnxruntime failed.
+            DeadlineExceeded, Cancelled: as `run`.
+            ClosedError: after `close`.
+        """
+        answer: AnswerT = self._text_runner.answer(text, control)
+        return answer
+
+    def predict_batch(self, texts: Iterable[str]) -> list[AnswerT]:
+        """The answers for several texts, in their order; faster than one by one.
+
+        Raises:
+            InputTypeError: not several texts, or one of them is no str.
+            SessionError: onnxruntime failed.
+            ClosedError: after `close`.
+        """
+        self._require_open()
+        if not isinstance(texts, Iterable):
+            raise InputTypeError(f"expected a list of texts, found {type(texts).__name__}")
+        # A single str is passed on as it is: the runner says what is wrong with it.
+        items = texts if isinstance(texts, (str, bytes, list, tuple)) else list(texts)
+        answers: dict[int, AnswerT] = {}
+        for encoded in self._text_runner.encode(items):
+            decoded = self._text_runner.decode(self._session.run(encoded.feeds), encoded)
+            answers.update(zip(encoded.rows, decoded, strict=True))
+        return [answers[position] for position in range(len(items))]
+
+    @property
+    def _text_runner(self) -> Runner:
+        if self._runner is None:
+            raise UsageError("a bare .onnx file answers no texts; load a bundle")
+        return self._runner
+
+
+if TYPE_CHECKING:
+    _Classifying = TextModel[Classification]
+    _Clustering = TextModel[Cluster]
+else:  # the answers' modules are imported by the task that is loaded, and only that one
+    _Classifying = _Clustering = TextModel
+
+
+class TextClassifier(_Classifying):
+    """Gives a text one of the labels it was trained on."""
+
+    tasks = ("text-classification",)
+
+
+class Clusterer(_Clustering):
+    """Gives a text the nearest of the clusters it was trained on."""
+
+    tasks = ("clustering",)
+
+
+def _peak_resident_bytes() -> int | None:
+    """VmHWM of this process; None where the system hides it."""
+    try:
+        with open("/proc/self/status", "rb") as status:  # noqa: PTH123 - no Path is at hand, and it is asked often
+            for line in status:
+                if line.startswith(b"VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None

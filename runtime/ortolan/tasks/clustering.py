@@ -1,0 +1,82 @@
+"""Task ``clustering``: a text to the nearest of several cluster centers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ortolan.errors import ManifestError
+from ortolan.tasks.runner import require_outputs
+from ortolan.tasks.text_input import TextInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ortolan.bundle.description import TaskSpec
+    from ortolan.inputs.assets import ReadAsset
+    from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.types import Array, RunControl, Session
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The answer to one text.
+
+    Args:
+        label: number of the nearest center, the first of several equally near.
+        distance: Euclidean distance to it in the space of the features.
+        distances: distance to each center.
+    """
+
+    label: int
+    distance: float
+    distances: tuple[float, ...]
+
+
+class ClusteringRunner:
+    """Text -> n-gram features -> distances to the centers -> the nearest."""
+
+    metric: Metric = "cluster"
+
+    def __init__(self, session: Session, text_input: TextInput) -> None:
+        """Args:
+        session: the model, with an output ``distances`` float32[batch, clusters].
+        text_input: text to the model's inputs.
+        """
+        self.session = session
+        self._input = text_input
+
+    @classmethod
+    def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> ClusteringRunner:
+        """The runner of a bundle; see `ortolan.tasks.open_task`."""
+        session = sessions["model"]
+        clusters = task.config.get("clusters")
+        if not isinstance(clusters, int) or isinstance(clusters, bool) or clusters < 1:
+            raise ManifestError("task.config.clusters", f"expected an int of 1 or more, found {clusters!r}")
+        require_outputs(session, {"distances": clusters})
+        return cls(session, TextInput.open(task.config, clusters, session, read_asset))
+
+    def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
+        """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""
+        return self._input.batches(xs)
+
+    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Cluster]:  # noqa: ARG002 - part of Runner
+        """The answers to the texts at ``encoded.rows``."""
+        distances = outputs["distances"]
+        nearest = distances.argmin(axis=1).tolist()
+        return [Cluster(i, row[i], tuple(row)) for i, row in zip(nearest, distances.tolist(), strict=True)]
+
+    def decide(self, row: Mapping[str, Array]) -> int:
+        """The nearest center."""
+        return int(row["distances"].argmin())
+
+    def answer(self, x: str, control: RunControl | None = None) -> Cluster:
+        """The cluster of one text.
+
+        Raises:
+            InputTypeError: it is no str.
+            SessionError: the model failed.
+        """
+        distances = self.session.run(self._input.one(x), control)["distances"][0]
+        nearest, row = int(distances.argmin()), distances.tolist()
+        return Cluster(nearest, row[nearest], tuple(row))

@@ -1,0 +1,81 @@
+"""What every task offers: raw inputs to tensors, tensors to answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from ortolan.errors import BundleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ortolan.types import Array, RunControl, Session
+
+Metric = Literal["label", "cluster", "tensor"]
+"""What a task's Fidelity compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One run of the model.
+
+    Args:
+        feeds: tensors by input name; the first axis counts the inputs.
+        rows: position among the inputs of each row of the tensors.
+        context: what decoding needs to know of the encoding, such as a scale.
+    """
+
+    feeds: dict[str, Array]
+    rows: Sequence[int]
+    context: object = None
+
+
+class Runner(Protocol):
+    """Answers inputs of one task with a loaded model. Thread-safe; it does not own the session."""
+
+    metric: Metric
+
+    def encode(self, xs: Sequence[Any]) -> Iterable[Encoded]:
+        """The runs that together answer all of ``xs``, each of bounded size, in any order.
+
+        Raises:
+            InputTypeError: an input of the wrong type; the message says which.
+        """
+
+    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Any]:
+        """The answers to the inputs at ``encoded.rows``, in that order."""
+
+    def answer(self, x: Any, control: RunControl | None = None) -> Any:
+        """The answer to one input: the fast path."""
+
+    def decide(self, row: Mapping[str, Array]) -> int | None:
+        """Index of the label or cluster that one input's rows of the outputs mean; None where nothing is decided."""
+
+
+def raw_outputs(runner: Runner, session: Session, xs: Sequence[Any]) -> Iterator[tuple[int, dict[str, Array]]]:
+    """The model's own outputs: position of an input and its rows of all outputs, in the order of the runs."""
+    for encoded in runner.encode(xs):
+        outputs = session.run(encoded.feeds)
+        if runner.metric == "tensor":
+            yield encoded.rows[0], outputs
+            continue
+        for i, row in enumerate(encoded.rows):
+            yield row, {name: values[i] for name, values in outputs.items()}
+
+
+def require_outputs(session: Session, columns: Mapping[str, int]) -> None:
+    """Check that the model has these outputs of shape [batch, columns].
+
+    Raises:
+        BundleError: it has not.
+    """
+    specs = {spec.name: spec for spec in session.outputs}
+    for name, count in columns.items():
+        if name not in specs:
+            raise BundleError(f"model: expected an output {name!r}, found {', '.join(specs) or 'none'}")
+        shape = specs[name].shape
+        if shape is None or len(shape) != 2 or shape[1] != count:
+            raise BundleError(
+                f"model: expected output {name!r} to have the shape [batch, {count}], found {specs[name]}"
+            )

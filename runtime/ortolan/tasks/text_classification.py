@@ -1,0 +1,135 @@
+"""Task ``text-classification``: a text to one of several labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ortolan.errors import ManifestError
+from ortolan.tasks.runner import require_outputs
+from ortolan.tasks.text_input import TextInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ortolan.bundle.description import TaskSpec
+    from ortolan.inputs.assets import ReadAsset
+    from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.types import Array, RunControl, Session
+
+Label = str | int | float | bool
+"""A label as the training data had it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer to one text.
+
+    Args:
+        label: the label decided on.
+        score: its probability, or its decision score if the source model has no probabilities.
+        probabilities: probability of each label, in the model's order of labels; None if the source has none.
+        scores: decision score of each label, in the same order. A binary model's are ``-s`` and ``s``.
+    """
+
+    label: Label
+    score: float
+    probabilities: Mapping[Label, float] | None
+    scores: Mapping[Label, float]
+
+
+class TextClassificationRunner:
+    """Text -> n-gram features -> linear model -> label."""
+
+    metric: Metric = "label"
+
+    def __init__(
+        self,
+        session: Session,
+        text_input: TextInput,
+        labels: Sequence[Label],
+        decision: Literal["scores", "probabilities"],
+        *,
+        has_probabilities: bool,
+    ) -> None:
+        """Args:
+        session: the model, with outputs float32[batch, len(labels)].
+        text_input: text to the model's inputs.
+        labels: label of each column.
+        decision: the output whose largest value decides; the first of several equal ones.
+        has_probabilities: whether the model has an output ``probabilities`` beside ``scores``.
+        """
+        self.session = session
+        self.labels = tuple(labels)
+        self.decision = decision
+        self._input = text_input
+        self._has_probabilities = has_probabilities
+
+    @classmethod
+    def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
+        """The runner of a bundle; see `ortolan.tasks.open_task`."""
+        session = sessions["model"]
+        labels = _labels(task.config.get("labels"))
+        decision = task.config.get("decision")
+        if decision != "scores" and decision != "probabilities":
+            raise ManifestError("task.config.decision", f"expected 'scores' or 'probabilities', found {decision!r}")
+        has_probabilities = any(spec.name == "probabilities" for spec in session.outputs)
+        require_outputs(session, dict.fromkeys(("scores", "probabilities")[: 1 + has_probabilities], len(labels)))
+        require_outputs(session, {decision: len(labels)})
+        text_input = TextInput.open(task.config, len(labels), session, read_asset)
+        return cls(session, text_input, labels, decision, has_probabilities=has_probabilities)
+
+    def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
+        """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""
+        return self._input.batches(xs)
+
+    def decode(
+        self,
+        outputs: Mapping[str, Array],
+        encoded: Encoded,  # noqa: ARG002 - part of Runner
+    ) -> list[Classification]:
+        """The answers to the texts at ``encoded.rows``."""
+        best = outputs[self.decision].argmax(axis=1).tolist()
+        scores = outputs["scores"].tolist()
+        if not self._has_probabilities:
+            return [self._classification(*row, None) for row in zip(best, scores, strict=True)]
+        return [self._classification(*row) for row in zip(best, scores, outputs["probabilities"].tolist(), strict=True)]
+
+    def decide(self, row: Mapping[str, Array]) -> int:
+        """Index of the label: the largest value of the deciding output, the first of several equal ones."""
+        return int(row[self.decision].argmax())
+
+    def answer(self, x: str, control: RunControl | None = None) -> Classification:
+        """The label of one text.
+
+        Raises:
+            InputTypeError: it is no str.
+            SessionError: the model failed.
+        """
+        outputs = self.session.run(self._input.one(x), control)
+        best = int(outputs[self.decision][0].argmax())
+        probabilities = outputs["probabilities"][0].tolist() if self._has_probabilities else None
+        return self._classification(best, outputs["scores"][0].tolist(), probabilities)
+
+    def _classification(
+        self, best: int, scores: Sequence[float], probabilities: Sequence[float] | None
+    ) -> Classification:
+        labels = self.labels
+        by_label = dict(zip(labels, scores, strict=True))
+        if probabilities is None:
+            return Classification(labels[best], scores[best], None, by_label)
+        return Classification(
+            labels[best], probabilities[best], dict(zip(labels, probabilities, strict=True)), by_label
+        )
+
+
+def _labels(value: object) -> tuple[Label, ...]:
+    path = "task.config.labels"
+    if not isinstance(value, list) or len(value) < 2:
+        raise ManifestError(path, "expected a list of two labels or more")
+    for i, label in enumerate(value):
+        if not isinstance(label, str | int | float | bool):
+            raise ManifestError(f"{path}[{i}]", f"expected str, int, float or bool, found {type(label).__name__}")
+    if len(set(value)) < len(value):
+        raise ManifestError(path, "expected distinct labels, found one twice")
+    return tuple(value)
