@@ -22,6 +22,7 @@ LAYERS = [
     "inputs",
     "tasks",
     "model",
+    "planning",
     "loading",
     "cli",
 ]

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ortolan.errors import UsageError
+from ortolan_bench import sensors
 from ortolan_bench.environment import record
 from ortolan_bench.measure import Instrument, Settings
 from ortolan_bench.process import WorkerProcess
@@ -52,6 +53,7 @@ def run_bench(
     store: bool = True,
     progress: Callable[[Progress], None] | None = None,
     spawn: Callable[[], Worker] | None = None,
+    read_sensors: Callable[[], sensors.Reading] = sensors.read,
 ) -> BenchResult:
     """Measure every combination of variant, provider and threads of a bundle or a bare ``.onnx`` file.
 
@@ -71,6 +73,7 @@ def run_bench(
         store: whether the state directory remembers the measurements, for ``load`` and ``select``.
         progress: called before each step.
         spawn: starts a worker; None for a process of its own.
+        read_sensors: reads the machine's counters.
 
     Returns:
         One result per candidate. A candidate that crashes, hangs, runs out of memory or disagrees with the golden
@@ -98,6 +101,7 @@ def run_bench(
         workload,
         settings,
         spawn=spawn or (lambda: WorkerProcess(timeout=timeout)),
+        read_sensors=read_sensors,
         progress=progress,
     )
 
@@ -150,9 +154,17 @@ def _result(
 
 
 def _remember(result: BenchResult) -> None:
-    from ortolan.choose.measurements import store
+    """Keep the measurements in the state directory; an invalid one does not displace one that is better."""
+    from ortolan.choose.measurements import load_summaries, store
 
     for measurement in result.measurements:
+        if measurement.validity == "invalid" and any(
+            known.candidate == measurement.candidate
+            and known.workload == measurement.workload
+            and known.validity != "invalid"
+            for known in load_summaries([measurement.variant_digest], result.hardware_id, result.runtime_id)
+        ):
+            continue
         store(measurement)
 
 

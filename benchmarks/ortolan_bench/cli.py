@@ -103,8 +103,9 @@ def _deliver(result: BenchResult, as_json: bool, output: Path | None) -> None:
 
 def _judge(result: BenchResult, strict: bool) -> None:
     if not result.measured:
-        reasons = "; ".join(dict.fromkeys(row.failure or "no samples" for row in result.results))
-        raise MeasurementError(f"no candidate could be measured: {reasons}")
+        first, *others = dict.fromkeys(row.failure or "no samples" for row in result.results)
+        more = f" (and {len(others)} more reasons with the results)" if others else ""
+        raise MeasurementError(f"no candidate could be measured: {first}{more}")
     poor = [row.candidate.name for row in result.results if row.failure is not None or row.validity != "valid"]
     if strict and poor:
         raise InvalidMeasurementError(f"--strict: not valid: {', '.join(poor)}; the reasons are with the results")

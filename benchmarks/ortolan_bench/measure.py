@@ -233,11 +233,7 @@ class Instrument:
         declared = self._targets[index].declared
         if declared is not None:
             found.fidelity = protocol.fidelity(worker.ask("check", timeout=timeout))
-            if found.fidelity.worst > declared.tolerance:
-                raise WorkerFailed(
-                    f"its answers differ from the golden ones by {found.fidelity.worst:.3g}, "
-                    f"more than the {declared.tolerance:.3g} it was converted with allows"
-                )
+            _require_agreement(found.fidelity, declared)
         self._workers.pop(index).close()
 
     def _start(self, index: int) -> None:
@@ -294,6 +290,16 @@ class Instrument:
             fidelity=found.fidelity,
             validity=validity,
             warnings=warnings,
+        )
+
+
+def _require_agreement(found: Fidelity, declared: Fidelity) -> None:
+    from ortolan.tasks.golden import agrees
+
+    if not agrees(found, declared):
+        raise WorkerFailed(
+            f"it does not give the golden answers: {found.drop:.1%} of {found.n} decisions changed, and numbers differ "
+            f"by up to {found.worst:.3g} where {declared.tolerance:.3g} is allowed; convert again, or report a bug"
         )
 
 

@@ -19,6 +19,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from ortolan import errors
 from ortolan.errors import ManifestError, MeasurementError
 from ortolan.types import Fidelity, Interval
 
@@ -113,7 +114,9 @@ def answer(message: Mapping[str, object], request_id: int) -> dict[str, object]:
         raise WorkerFailed(f"the worker spoke garbage: expected reply {request_id}, got {message.get('id')!r}")
     error = message.get("error")
     if isinstance(error, dict):
-        raise WorkerFailed(f"{error.get('type')}: {error.get('message')}")
+        kind, text = str(error.get("type")), str(error.get("message"))
+        # Ortolan's own messages are whole sentences; another library's mean little without the type.
+        raise WorkerFailed(text if kind == "WorkerFailed" or hasattr(errors, kind) else f"{kind}: {text}")
     ok = message.get("ok")
     if not isinstance(ok, dict):
         raise WorkerFailed(f"the worker spoke garbage: reply {request_id} has neither 'ok' nor 'error'")

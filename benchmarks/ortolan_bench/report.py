@@ -158,7 +158,7 @@ def _conclusion(result: BenchResult) -> list[str]:
         if row.failure is None and row.validity != "invalid" and (latency := row.latency) is not None
     ]
     if len(usable) < 2:
-        return []
+        return ["no order: an invalid result does not win"] if len(result.measured) > 1 else []
     (best, first), (second, other) = sorted(usable, key=lambda pair: pair[0].value)[:2]
     if best.high < second.low:
         ratio = second.value / best.value

@@ -28,7 +28,7 @@ Times are seconds, memory is bytes::
         "raw": {"import_s": [one per process], "load_s": […], "first_run_s": […],
                 "latency_s": [per process [per block [samples in order]]]}}]}
 
-Reading takes what is measured from ``raw`` and computes the figures anew; a file whose stored median does not follow
+Reading takes what is measured from ``raw`` and computes the figures anew; a file whose stored figures do not follow
 from its samples was changed by hand and is refused.
 """
 
@@ -240,19 +240,25 @@ def _candidate_result(value: object, at: str) -> CandidateResult:
         validity=record.get("validity", _validity),
         warnings=record.get("warnings", array(_warning)),
     )
-    _require_same_median(record, result, at)
+    _require_same_figures(record, result, at)
     return result
 
 
-def _require_same_median(record: Record, result: CandidateResult, at: str) -> None:
+def _require_same_figures(record: Record, result: CandidateResult, at: str) -> None:
+    """Compare the stored figures of the steady state with those of the samples."""
     stored = record.get("latency_s", optional(raw_object))
-    found = None if stored is None else number(0)(stored.get("p50"), f"{at}.latency_s.p50")
-    latency = result.latency
-    if (found is None) != (latency is None) or (
-        found is not None and latency is not None and not isclose(found, latency.p50.value, rel_tol=1e-9)
-    ):
-        expected = "null" if latency is None else f"{latency.p50.value!r}"
-        raise ManifestError(f"{at}.latency_s.p50", f"expected {expected} from the raw samples, got {found!r}")
+    expected = _latency_json(result)
+    if stored is None or expected is None:
+        if stored is not expected:
+            raise ManifestError(f"{at}.latency_s", "expected null if there are no samples, and only then")
+        return
+    for key in ("samples", "p50", "mean"):
+        found = number(0)(stored.get(key), f"{at}.latency_s.{key}")
+        if not isclose(found, expected[key], rel_tol=1e-9):
+            raise ManifestError(
+                f"{at}.latency_s.{key}",
+                f"expected {expected[key]!r} as in the raw samples, got {found!r}: changed by hand",
+            )
 
 
 def _warning(value: object, at: str) -> Warning:

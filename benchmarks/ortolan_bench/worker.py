@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 def load_model(path: str, variant: str | None, provider: str, threads: int | None) -> BenchModel:
     """Load with the runtime, exactly as an application would."""
-    from ortolan.load import load
+    from ortolan.loading import load
 
     return cast("BenchModel", load(path, variant=variant, provider=provider, threads=threads))
 
@@ -43,7 +43,7 @@ def import_runtime() -> dict[str, object]:
     """Import all that a first answer needs, and say which versions it is."""
     import numpy as np
 
-    import ortolan.load  # noqa: F401 - imported for its time
+    import ortolan.loading  # noqa: F401 - imported for its time
     from ortolan.engine import runtime_id
 
     return {"runtime_id": runtime_id(), "numpy_version": np.__version__}
@@ -74,7 +74,7 @@ class Service:
                 raise WorkerFailed(f"unknown request {request.get('do')!r}")
             return {"ok": action(self, request)}
         except MemoryError as error:
-            return _error("MemoryError", str(error) or "out of memory")
+            return _error(type(error).__name__, str(error) or "out of memory")
         except Exception as error:  # noqa: BLE001 - it becomes a typed WorkerFailed in the parent
             return _error(type(error).__name__, " ".join(str(error).split()) or "no message")
 

@@ -217,7 +217,5 @@ def _run(*arguments: str) -> None:
 
 
 def _typed(arguments: Sequence[str]) -> str:
-    # Quotes only where a shell needs them; Chinese needs none.
-    return (
-        shlex.join(["ortolan", *arguments]) if any(" " in a for a in arguments) else " ".join(["ortolan", *arguments])
-    )
+    # Not shlex.join: it quotes Chinese, which no shell needs.
+    return " ".join(["ortolan", *(shlex.quote(text) if " " in text else text for text in arguments)])

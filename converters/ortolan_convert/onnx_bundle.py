@@ -76,7 +76,7 @@ def convert_onnx(
     shipped = _shipped(inputs, outputs)
     say("writing the bundle")
     provenance = provenance_of(
-        "onnx", f"opset {source.model.opsets.get('', 0)}", [source_of(file) for file in (path, *external.values())]
+        "onnx", f"opset {source.opset}", [source_of(file) for file in (path, *external.values())]
     )
     bundle = write_bundle(
         target,

@@ -46,9 +46,8 @@ def read_texts(path: Path) -> TextSamples:
     if reader is None:
         if path.suffix.lower() in {".npy", ".npz"}:
             raise InputError(f"{path}: this model takes texts, not arrays; expected .csv, .tsv, .jsonl or .txt")
-        raise InputError(
-            f"{path}: expected samples as .csv, .tsv, .jsonl or .txt, found {path.suffix or 'no extension'!r}"
-        )
+        found = repr(path.suffix) if path.suffix else "no extension"
+        raise InputError(f"{path}: expected samples as .csv, .tsv, .jsonl or .txt, found {found}")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(reader(path, file))

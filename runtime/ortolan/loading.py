@@ -70,8 +70,9 @@ def load(
             any, and the result still is of the task's own class.
         variant: name of the variant to run, instead of choosing.
         provider: ``"cpu"``, ``"cuda"``, …: strictly that one; ``"cuda-or-cpu"`` lets the CPU take its place. Without,
-            the CPU and every provider that was measured here are considered.
-        threads: threads that one run may use; without, all that the process may use, or what was measured best.
+            the CPU and every configuration that was measured here are considered.
+        threads: threads that one run may use; without, all that the process may use, unless ``provider`` is open too
+            and another number was measured to be faster.
         max_memory: bytes, or text such as ``"200MB"``, that the process may take at its peak; without, what is free.
         low_memory: run slower with less memory: no memory arena, no repacked weights.
         verify: ``"once"`` hashes what is not remembered as unchanged, ``"full"`` every file.
@@ -118,7 +119,7 @@ def _load_bundle(
     bundle = open_bundle(path, verify=verify)
     manifest = bundle.manifest
     kind = _class_for(path, manifest.task.name, as_)
-    plan, predicted_peak = plan_for(manifest, variant, config, max_memory=max_memory, any_provider=provider is None)
+    plan, predicted_peak = plan_for(manifest, variant, config, max_memory=max_memory, tuned=provider is None)
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for component, name in plan.chosen.variants:
@@ -201,7 +202,8 @@ def _config(provider: str | None, threads: int | None, *, low_memory: bool) -> S
     from ortolan.engine.providers import parse, require_built_in
 
     config = SessionConfig(provider=provider or "cpu", threads=threads, arena=not low_memory, prepack=not low_memory)
-    thread_count(config)
+    if threads is not None:
+        thread_count(config)
     row, best_effort = parse(config.provider)
     if not best_effort:
         require_built_in(row)

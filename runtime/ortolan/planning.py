@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ortolan.choose.constraints import Constraints
@@ -12,9 +11,9 @@ from ortolan.choose.selector import select
 from ortolan.choose.units import format_size
 from ortolan.engine.installation import onnxruntime, parse_version, require, runtime_id
 from ortolan.engine.providers import available
-from ortolan.errors import MemoryBudgetError, NoCandidateError, UnknownNameError
+from ortolan.errors import MemoryBudgetError, NoCandidateError
 from ortolan.hardware.facts import HardwareState
-from ortolan.hardware.probe import available_memory
+from ortolan.hardware.probe import available_memory, probe_memory
 from ortolan.hardware.profiles import here
 
 if TYPE_CHECKING:
@@ -33,16 +32,16 @@ def plan_for(
     config: SessionConfig,
     *,
     max_memory: int | None = None,
-    any_provider: bool = False,
+    tuned: bool = False,
 ) -> tuple[Plan, int | None]:
     """The plan for this machine, and the upper end of the peak memory it was made with, in bytes.
 
     Args:
         manifest: of the bundle.
         variant: the only one to consider; None for all.
-        config: what was asked for. Threads that are None may become what was measured best here.
+        config: what was asked for.
         max_memory: bytes the process may take at its peak; None for what is free.
-        any_provider: whether other providers may be considered too: those that were measured here.
+        tuned: whether other providers and numbers of threads may take its place: those that were measured here.
 
     Raises:
         UnknownNameError: an unknown variant.
@@ -50,12 +49,12 @@ def plan_for(
         MemoryBudgetError: every variant would fit but for its memory.
         NoCandidateError: nothing can run here, for other reasons.
     """
-    considered = manifest if variant is None else _only(manifest, variant)
+    considered = manifest if variant is None else manifest.subset([variant])
     profile = here(onnxruntime=dict.fromkeys(available(), str(onnxruntime().__version__)))
     digests = [manifest.variant_digest(one) for one in _variants(considered)]
     measured = load_summaries(digests, profile.hardware.id, runtime_id())
-    configs = _configs(config, measured, any_provider=any_provider)
-    state = HardwareState(available_bytes=available_memory())
+    configs = _configs(config, measured) if tuned else [config]
+    state = probe_memory()
     limits = Constraints(max_memory=max_memory)
     try:
         plan = select(considered, profile, state, measured, limits, configs=configs)
@@ -80,41 +79,18 @@ def require_room_for_file(path: Path, max_memory: int | None) -> None:
         raise MemoryBudgetError(f"{path} alone takes {format_size(size)} of memory, only {format_size(least)} {word}")
 
 
-def _only(manifest: Manifest, name: str) -> Manifest:
-    """The manifest with this variant alone in every component that has it.
-
-    Raises:
-        UnknownNameError: none has it.
-    """
-    known = {one.name for one in _variants(manifest)}
-    if name not in known:
-        raise UnknownNameError("variant", name, known)
-    components = tuple(
-        replace(component, variants=tuple(one for one in component.variants if one.name == name) or component.variants)
-        for component in manifest.components
-    )
-    return replace(manifest, components=components)
-
-
 def _variants(manifest: Manifest) -> list[Variant]:
     return [variant for component in manifest.components for variant in component.variants]
 
 
-def _configs(asked: SessionConfig, measured: Iterable[Summary], *, any_provider: bool) -> Sequence[SessionConfig]:
-    """What was asked for, then the measured configurations that are the same but for what was left open."""
+def _configs(asked: SessionConfig, measured: Iterable[Summary]) -> Sequence[SessionConfig]:
+    """What was asked for, then the measured configurations that differ from it only in what was left open."""
     configs = [asked]
     for summary in measured:
         config = summary.candidate.config
-        provider = config.provider if any_provider else asked.provider
         threads = config.threads if asked.threads is None else asked.threads
-        free = replace(
-            asked,
-            provider=provider,
-            threads=threads,
-            provider_options=config.provider_options if any_provider else asked.provider_options,
-            spinning=config.spinning,
-        )
-        if config == free and config not in configs:
+        same_memory = (config.arena, config.prepack, config.mmap) == (asked.arena, asked.prepack, asked.mmap)
+        if config.threads == threads and same_memory and config not in configs:
             configs.append(config)
     return configs
 

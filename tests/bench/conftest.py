@@ -1,14 +1,19 @@
 """A fake worker process, and a fake session whose every run takes the time it is told to."""
 
+import io
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from ortolan.bundle.description import Provenance, Source, TaskSpec, VariantInfo
+from ortolan.bundle.write import write_bundle
 from ortolan.types import Candidate, Fidelity, Interval, SessionConfig
 from ortolan_bench.measure import Target
 from ortolan_bench.process import WorkerProcess
-from ortolan_bench.protocol import Hello, WorkerFailed
+from ortolan_bench.protocol import Hello, MemoryUse, WorkerFailed
+from ortolan_bench.result import BenchResult, CandidateResult
 from ortolan_bench.sensors import Reading
 
 
@@ -142,5 +147,108 @@ def target():
             digest=variant * 4,
             declared=Fidelity("label", 100, 0.0, Interval(0.0, 0.03), worst, "samples"),
         )
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path, monkeypatch):
+    """A state directory that no other test sees."""
+    monkeypatch.setenv("ORTOLAN_STATE_DIR", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def linear_model():
+    """Bytes of a model ``y = x @ w`` with ``w`` a multiple of the identity."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def make(factor=1.0):
+        tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4]) for name in "xy"]
+        weights = numpy_helper.from_array(factor * np.eye(4, dtype=np.float32), "w")
+        graph = helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", tensors[:1], tensors[1:], [weights]
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        return model.SerializeToString()
+
+    return make
+
+
+@pytest.fixture
+def linear_bundle(tmp_path, linear_model):
+    """A bundle of such models; ``broken`` does not give the golden answers."""
+    golden = {f"{i:04}/x": np.full((1, 4), i, np.float32) for i in range(3)}
+    answers = {key.replace("x", "y"): value for key, value in golden.items()}
+
+    def info():
+        return VariantInfo(
+            precision="fp32",
+            providers=("cpu",),
+            min_onnxruntime="1.20.0",
+            weight_bytes=64,
+            macs=None,
+            activation_bytes=None,
+            fidelity=Fidelity("tensor", 3, 0.0, Interval(0.0, 0.6), 0.0, "samples"),
+        )
+
+    factors = {"fp32": 1.0, "twin": 1.0, "broken": 2.0}
+    return write_bundle(
+        tmp_path / "linear.bundle",
+        package_name="linear",
+        version="1.0.0",
+        task=TaskSpec("tensor", {}),
+        provenance=Provenance(
+            framework="test", framework_version="1", versions={}, sources=(Source("x", "0" * 64, 1),)
+        ),
+        dims={"batch": 1},
+        components=[("model", [(name, info(), {"model.onnx": linear_model(f)}) for name, f in factors.items()])],
+        assets={},
+        golden={"inputs.npz": _npz(golden), "outputs.npz": _npz(answers)},
+    ).path
+
+
+def _npz(arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+@pytest.fixture
+def finished():
+    """Makes a BenchResult of variants and the samples of each of their processes."""
+
+    def make(samples, *, failures=None, validity="valid", warnings=(), complete=True, **changes):
+        results = tuple(
+            CandidateResult(
+                candidate=Candidate((("model", variant),), SessionConfig()),
+                variant_digest=variant * 4,
+                failure=(failures or {}).get(variant),
+                import_s=(0.2,) * len(processes),
+                load_s=(0.0123,) * len(processes),
+                first_run_s=(0.0005,) * len(processes),
+                blocks_s=tuple((tuple(process),) for process in processes),
+                memory=MemoryUse(61_000_000, 60_000_000, 50_000_000, 40_000_000) if processes else None,
+                fidelity=Fidelity("label", 16, 0.0, Interval(0.0, 0.2), 1e-7, "samples"),
+                validity=validity,
+                warnings=tuple(warnings),
+            )
+            for variant, processes in samples.items()
+        )
+        values = {
+            "source": "sentiment.bundle",
+            "digest": "d" * 64,
+            "workload": "golden",
+            "workload_kind": "text",
+            "workload_count": 16,
+            "seconds": 5.0,
+            "processes": 5,
+            "seed": 0,
+            "complete": complete,
+            "hardware_id": "0123456789abcdef",
+            "runtime_id": "onnxruntime 1.32.0",
+            "environment": {"cores_usable": 4, "hardware": {"board": "Raspberry Pi 5 Model B", "cores": []}},
+            "results": results,
+        }
+        return BenchResult(**{**values, **changes})
 
     return make

@@ -69,7 +69,8 @@ def test_wrong_answers_fail_before_timing(instrument, machine):
     bench.run()
     (result,) = bench.results()
     assert result.failure == (
-        "its answers differ from the golden ones by 0.2, more than the 0.0001 it was converted with allows"
+        "it does not give the golden answers: 0.0% of 4 decisions changed, and numbers differ by up to 0.2 "
+        "where 0.0001 is allowed; convert again, or report a bug"
     )
     assert "block" not in [do for do, _ in machine.log]
 

@@ -100,7 +100,9 @@ def test_worker_asks_to_be_killed_first(start_worker):
 def test_hanging_worker_is_killed(start_worker):
     """After its time it is gone, whatever it does."""
     worker = loaded(start_worker(), workload=texts("hang"))
-    with pytest.raises(WorkerFailed, match=r"^the worker hung: no answer to 'first_run' within 0.2 s; it last said: a library"):
+    with pytest.raises(
+        WorkerFailed, match=r"^the worker hung: no answer to 'first_run' within 0.2 s; it last said: a library"
+    ):
         worker.ask("first_run", timeout=0.2)
     assert not is_alive(worker.pid)
 
@@ -252,3 +254,14 @@ def test_reply_to_another_request_is_refused():
     """Numbers keep the conversation in step."""
     with pytest.raises(WorkerFailed, match="expected reply 4, got 3"):
         protocol.answer({"id": 3, "ok": {}}, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [("SessionError", "no kernel"), ("WorkerFailed", "no kernel"), ("KeyError", "KeyError: no kernel")],
+)
+def test_own_errors_need_no_type(kind, text):
+    """A sentence of Ortolan's stands for itself; a KeyError's message alone would be a riddle."""
+    with pytest.raises(WorkerFailed) as caught:
+        protocol.answer({"id": 1, "error": {"type": kind, "message": "no kernel"}}, 1)
+    assert str(caught.value) == text

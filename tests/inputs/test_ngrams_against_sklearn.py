@@ -55,7 +55,17 @@ def test_same_weights(texts, assert_same, norm, use_idf, binary, sublinear_tf):
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"(?u)\b\w\w+\b", r"(?u)\b(\w)\w*\b", r"[^,;]+", r"\w*", r"(?i)[a-z]+ ?[a-z]*", r"\S+", r".", r"(?s).+", r"a b|a|b"],
+    [
+        r"(?u)\b\w\w+\b",
+        r"(?u)\b(\w)\w*\b",
+        r"[^,;]+",
+        r"\w*",
+        r"(?i)[a-z]+ ?[a-z]*",
+        r"\S+",
+        r".",
+        r"(?s).+",
+        r"a b|a|b",
+    ],
 )
 def test_same_tokens_for_patterns_with_groups_spaces_and_empty_matches(texts, assert_same, pattern):
     """A token may be empty or hold spaces, so that several sequences of tokens make the same term."""
@@ -72,7 +82,13 @@ def test_stop_words_go_before_n_grams_are_made(texts, assert_same, stop_words, n
 
 @pytest.mark.parametrize(
     ("name", "ngram_range", "stop_words"),
-    [("cut", (1, 1), None), ("cut", (1, 3), ["的"]), ("lcut", (1, 1), None), ("lcut", (1, 2), [" "]), ("lcut", (2, 3), None)],
+    [
+        ("cut", (1, 1), None),
+        ("cut", (1, 3), ["的"]),
+        ("lcut", (1, 1), None),
+        ("lcut", (1, 2), [" "]),
+        ("lcut", (2, 3), None),
+    ],
 )
 def test_same_tokens_with_jieba(texts, assert_same, name, ngram_range, stop_words):
     """jieba yields spaces as tokens, which n-grams join with more spaces."""
@@ -98,7 +114,19 @@ def test_fixed_vocabulary_with_terms_that_cannot_occur(assert_same, analyzer, ng
     vectorizer = CountVectorizer(
         analyzer=analyzer, ngram_range=ngram_range, vocabulary=vocabulary, token_pattern=r"\w*|\ud800|\0"
     )
-    documents = ["a b", "ab a\nb", "abc \t ab", "\0 \ud800a 👍", "手机 很好", "手机很好", "", " a  b ", "É é", "a\tb", "abcde"]
+    documents = [
+        "a b",
+        "ab a\nb",
+        "abc \t ab",
+        "\0 \ud800a 👍",
+        "手机 很好",
+        "手机很好",
+        "",
+        " a  b ",
+        "É é",
+        "a\tb",
+        "abcde",
+    ]
     assert_same(vectorizer, documents)
 
 
@@ -143,7 +171,10 @@ def test_dropped_features_count_for_the_norm_alone(texts, open_encoder, analyzer
     ids, values, offsets = encoder.encode_many(texts)
     for i, text in enumerate(texts):
         wanted = np.where(kept, expected[i], 0)
-        for found_ids, found_values in (encoder.encode_one(text), (ids[offsets[i] : offsets[i + 1]], values[offsets[i] : offsets[i + 1]])):
+        for found_ids, found_values in (
+            encoder.encode_one(text),
+            (ids[offsets[i] : offsets[i + 1]], values[offsets[i] : offsets[i + 1]]),
+        ):
             row = np.zeros(len(kept))
             row[order[found_ids]] = found_values
             assert np.abs(row - wanted).max() <= 1e-6
@@ -162,7 +193,9 @@ options = st.fixed_dictionaries(
         "token_pattern": st.sampled_from([PATTERN, r"\S+", r"[^.]+", r"\w*"]),
     }
 )
-documents = st.lists(st.one_of(st.text(st.sampled_from(HARD), max_size=24), st.text(max_size=12)), min_size=1, max_size=6)
+documents = st.lists(
+    st.one_of(st.text(st.sampled_from(HARD), max_size=24), st.text(max_size=12)), min_size=1, max_size=6
+)
 
 
 @pytest.mark.parametrize("analyzer", ANALYZERS)

@@ -149,7 +149,7 @@ def _one_vs_rest(fitted: Fitted) -> Converted:
     members = stack_members(linears)
     has_decision = hasattr(fitted.model.estimators_[0], "decision_function")
     head = OneVsRest(members, "decision" if has_decision else "probabilities", hasattr(fitted.model, "predict_proba"))
-    return Converted(join_linears(linears, head, fitted.place), has_decision or len(parts) > 1)
+    return Converted(join_linears(linears, head, fitted.place), has_decision)
 
 
 def _clusters(fitted: Fitted) -> Converted:

@@ -47,11 +47,15 @@ class OnnxSource:
     model: OnnxModel
 
     @property
+    def opset(self) -> int:
+        """Of ONNX's own operators."""
+        return max(self.model.opsets.get("", 1), self.model.opsets.get("ai.onnx", 1))
+
+    @property
     def min_onnxruntime(self) -> str:
         """Oldest onnxruntime that loads it; beyond the table the installed one, which is tried."""
-        opset = max(self.model.opsets.get("", 1), self.model.opsets.get("ai.onnx", 1))
         for newest_opset, newest_ir, version in MIN_ONNXRUNTIME:
-            if opset <= newest_opset and self.model.ir_version <= newest_ir:
+            if self.opset <= newest_opset and self.model.ir_version <= newest_ir:
                 return version
         return installed("onnxruntime") or MIN_ONNXRUNTIME[-1][2]
 

@@ -9,11 +9,13 @@ import pickletools
 import zipfile
 import zlib
 from contextlib import ExitStack
-from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal, cast
 
 from ortolan.bundle.onnxfile import read_model
 from ortolan.errors import ConversionError, ModelFileError, StorageError, UnsupportedError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Kind = Literal["pickle", "skops", "onnx"]
 
@@ -122,7 +124,7 @@ def open_decompressed(path: Path, compression: str | None, stack: ExitStack) -> 
 
         return stack.enter_context(BinaryZlibFile(str(path), "rb"))
     if compression == "gzip":
-        return stack.enter_context(gzip.open(path, "rb"))
+        return cast("IO[bytes]", stack.enter_context(gzip.open(path, "rb")))
     if compression == "bzip2":
         return stack.enter_context(bz2.open(path, "rb"))
     if compression in {"xz", "lzma"}:

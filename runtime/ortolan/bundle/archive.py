@@ -21,7 +21,7 @@ from ortolan.bundle.manifest import listed_files, parse_manifest
 from ortolan.bundle.names import COMPONENT, MANIFEST
 from ortolan.bundle.verify import check_models
 from ortolan.bundle.write import write_files
-from ortolan.errors import ArchiveError, ManifestError, UsageError, VerificationError
+from ortolan.errors import ArchiveError, ManifestError, StorageError, UsageError, VerificationError
 
 if TYPE_CHECKING:
     import os
@@ -42,11 +42,14 @@ def pack(bundle: str | os.PathLike[str], target: str | os.PathLike[str], *, over
     tar = Path(target)
     check_target(tar, overwrite=overwrite, kind="file")
     opened = open_bundle(bundle)
+    _check_outside(tar, opened)
     with (
         staged_file(tar, overwrite=overwrite) as file,
         tarfile.open(fileobj=file, mode="w:", format=tarfile.PAX_FORMAT) as archive,
     ):
         manifest = read_bounded(opened.path / MANIFEST, MAX_JSON_BYTES)
+        if sha256(manifest).hexdigest() != opened.digest:
+            raise VerificationError(f"{MANIFEST!r} changed while it was packed")
         archive.addfile(_member(MANIFEST, len(manifest)), BytesIO(manifest))
         for path, entry in sorted(opened.manifest.files.items()):
             source = _Checked(opened.path / path, path, entry)
@@ -102,10 +105,20 @@ def subset(
         raise UsageError("expected at least one variant to keep, got none")
     check_target(Path(target), overwrite=overwrite)
     opened = open_bundle(bundle)
+    _check_outside(Path(target), opened)
     smaller = opened.manifest.subset(variants)
     made = {f"{component.directory}/{COMPONENT}" for component in smaller.components}
     contents: dict[str, bytes | Path] = {path: opened.path / path for path in smaller.files if path not in made}
     return write_files(Path(target), smaller, contents, overwrite=overwrite)
+
+
+def _check_outside(target: Path, bundle: Bundle) -> None:
+    """What is written into a bundle's own directory would be a file that its manifest does not list."""
+    root = bundle.path.resolve()
+    if root in target.resolve().parents:
+        raise StorageError(
+            f"cannot write {str(target)!r}: it lies within the bundle {str(root)!r}; choose another place"
+        )
 
 
 def _member(path: str, size: int) -> tarfile.TarInfo:

@@ -220,7 +220,9 @@ _title = text(re.compile(r"[^\x00-\x1f\x7f]{1,200}"), "1 to 200 characters witho
 _name = text(NAME, NAME_RULE)
 _sha256 = text(re.compile(r"[0-9a-f]{64}"), "64 lower-case hexadecimal digits")
 _version = text(re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}"), "a version such as '1.0.0'")
-_release = text(re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4})?"), "a version such as '1.20.0'")
+_release = text(re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4})?", re.ASCII), "a version such as '1.20.0'")
+_schema = text(re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII), "a version such as '1.0'")
+_inputs = choice(["samples", "generated"])
 _provider = text(re.compile(r"[a-z][a-z0-9-]{0,31}"), "a provider's short name such as 'cpu'")
 
 
@@ -237,7 +239,7 @@ def _sections(manifest_json: bytes) -> tuple[Record, Record]:
 
 
 def _schema_version(value: object, at: str) -> str:
-    found = text(re.compile(r"\d{1,4}\.\d{1,4}"), "a version such as '1.0'")(value, at)
+    found = _schema(value, at)
     if found.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise ManifestError(at, f"expected {SCHEMA_VERSION!r}, got {found!r}; a newer Ortolan is needed to read it")
     return found
@@ -352,7 +354,7 @@ def _fidelity(value: object, at: str) -> Fidelity:
         drop=record.get("drop", number(0, 1)),
         interval=Interval(low, high),
         worst=record.get("worst", number(0)),
-        inputs=record.get("inputs", choice(["samples", "generated"])),
+        inputs=record.get("inputs", _inputs),
     )
 
 

@@ -17,6 +17,8 @@ MODEL = "model.onnx"
 """What ``write_bundle`` expects a variant's model to be called."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 NAME_RULE = "a name of at most 64 letters, digits, dots, dashes and underscores"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
 _MAX_SEGMENT_BYTES = 255
 _MAX_PATH_BYTES = 1024
 
@@ -39,11 +41,11 @@ def path_problem(path: str) -> str | None:
     """Why a string is no safe relative POSIX path; None if it is one."""
     if not path:
         return "it is empty"
-    if path.startswith("/") or re.match(r"[A-Za-z]:", path):
+    if path.startswith("/") or _DRIVE.match(path):
         return "it is absolute"
     if "\\" in path:
         return "it has a backslash"
-    if any(ord(character) < 32 or ord(character) == 127 for character in path):
+    if _CONTROL.search(path):
         return "it has a control character"
     try:
         encoded = path.encode()

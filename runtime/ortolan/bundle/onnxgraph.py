@@ -55,6 +55,8 @@ _ELEMENT_TYPES: dict[int, tuple[str, int]] = {
     24: ("float8e8m0", 8),
     25: ("uint2", 2),
     26: ("int2", 2),
+    27: ("float6e2m3", 6),
+    28: ("float6e3m2", 6),
 }
 """TensorProto.DataType -> numpy's name (ONNX's in lower case where numpy has none), bits of an element."""
 
@@ -70,8 +72,8 @@ _PROPERTY = {1: LENGTH, 2: LENGTH}
 """key, value."""
 _TRAINING = {1: LENGTH, 2: LENGTH}
 """initialization, algorithm."""
-_FUNCTION = {7: LENGTH}
-"""node."""
+_FUNCTION = {7: LENGTH, 11: LENGTH}
+"""node, attribute_proto (defaults of attributes)."""
 _GRAPH = {1: LENGTH, 5: LENGTH, 11: LENGTH, 12: LENGTH, 15: LENGTH}
 """node, initializer, input, output, sparse_initializer."""
 _NODE = {4: LENGTH, 5: LENGTH, 7: LENGTH}
@@ -207,8 +209,11 @@ class _Reader:
             for nested in training.spans(1) + training.spans(2):
                 self._graph(nested, 2)
         for span in fields.spans(25):
-            for node in self._wire.message(span, _FUNCTION).spans(7):
+            function = self._wire.message(span, _FUNCTION)
+            for node in function.spans(7):
                 self._node(node, 1)
+            for attribute in function.spans(11):
+                self._attribute(attribute, 1)
         producer = (self._text(fields.span(field), strict=False) for field in (2, 3))
         return OnnxModel(
             ir_version=ir_version,

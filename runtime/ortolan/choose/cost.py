@@ -40,6 +40,8 @@ MEMORY_SPREAD: Mapping[Source, float] = {
 }
 SCALED_SPREAD = 2.5
 """Of a latency measured on one machine and scaled to another by the ratio of predictions: common errors cancel."""
+NOISY_SPREAD = 1.5
+"""Of a latency that was measured while the machine was busy, hot or changing."""
 
 INPUT_COSTS: Mapping[str, tuple[float, float, str]] = {
     "text-classification": (24e-6, 0.09e-6, "terms"),
@@ -113,9 +115,19 @@ def provider_rates(profile: Profile, provider: str) -> Rates:
     raise UnknownNameError("provider", provider, known)
 
 
-def scaled(measured: float, there: Interval, here: Interval) -> Interval:
+def scaled(measured: float, there: Interval, here: Interval, *, noisy: bool = False) -> Interval:
     """A latency measured elsewhere, moved by the ratio of the predictions for here and there."""
-    return _spread(measured * here.middle / there.middle, SCALED_SPREAD)
+    factor = SCALED_SPREAD * (NOISY_SPREAD if noisy else 1.0)
+    return _spread(measured * here.middle / there.middle, factor)
+
+
+def guided(prediction: Prediction, latency: float, peak_memory: int | None) -> Prediction:
+    """A prediction where there is a measurement on that very hardware, but an invalid one.
+
+    What invalidates it, such as other processes, spoils times and not memory.
+    """
+    memory = prediction.peak_memory if peak_memory is None else _spread(peak_memory, MEMORY_SPREAD["measured"])
+    return Prediction(_spread(latency, NOISY_SPREAD), memory, prediction.parts)
 
 
 def measured_elsewhere(peak_memory: int) -> Interval:

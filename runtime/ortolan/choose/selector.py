@@ -18,7 +18,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from ortolan.choose.constraints import Constraints, cannot_run, violation
-from ortolan.choose.cost import Prediction, measured_elsewhere, predict, scaled
+from ortolan.choose.cost import Prediction, guided, measured_elsewhere, predict, scaled
 from ortolan.choose.measurements import candidate_digest
 from ortolan.choose.summaries import Summary, summarize
 from ortolan.choose.units import format_duration, format_range
@@ -38,7 +38,7 @@ __all__ = ["Constraints", "Elsewhere", "assess", "plan", "select"]
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """What was measured on another machine, from which predictions are scaled."""
+    """What was measured on some machine, from which predictions for others are scaled."""
 
     profile: Profile
     measurements: tuple[Summary, ...]
@@ -59,15 +59,20 @@ def select(
     Raises:
         NoCandidateError: none passes; the message has the reason for each.
     """
-    return plan(
-        manifest,
-        profile,
-        assess(manifest, profile, state, measurements, constraints, configs=configs, elsewhere=elsewhere),
-    )
+    known = tuple(_summaries(measurements))
+    assessments = assess(manifest, profile, state, known, constraints, configs=configs, elsewhere=elsewhere)
+    return plan(manifest, profile, assessments, known, elsewhere=elsewhere)
 
 
-def plan(manifest: Manifest, profile: Profile, assessments: tuple[Assessment, ...]) -> Plan:
-    """The plan that follows from what `assess` gave.
+def plan(
+    manifest: Manifest,
+    profile: Profile,
+    assessments: tuple[Assessment, ...],
+    measurements: Iterable[Measurement | Summary] = (),
+    *,
+    elsewhere: Elsewhere | None = None,
+) -> Plan:
+    """The plan that follows from what `assess` gave, from the same measurements.
 
     Raises:
         NoCandidateError: all are rejected; the message has the reason for each.
@@ -76,7 +81,11 @@ def plan(manifest: Manifest, profile: Profile, assessments: tuple[Assessment, ..
     if not passing:
         reasons = "; ".join(f"{one.candidate.name} {one.rejection}" for one in assessments) or "there are no candidates"
         raise NoCandidateError(f"no variant of {manifest.package_name!r} fits {profile.title}: {reasons}")
-    return Plan(passing[0].candidate, assessments, _reason(passing, len(assessments)), _notes(passing[0], profile))
+    best = passing[0]
+    here = Elsewhere(profile, tuple(_summaries(measurements)))
+    sources = [source for source in (here, elsewhere) if source and _measured_on(manifest, best.candidate, source)]
+    reason = _reason(passing, len(assessments))
+    return Plan(best.candidate, assessments, reason, _notes(best, profile, sources[0] if sources else None))
 
 
 def assess(
@@ -95,8 +104,8 @@ def assess(
         manifest: of the bundle.
         profile: the hardware.
         state: what it is doing; None takes the profile's figure for available memory.
-        measurements: those of other hardware, other variants and marked invalid are ignored; a candidate whose golden
-            answers were wrong is rejected.
+        measurements: those of other hardware and other variants are ignored; one marked invalid only guides the
+            prediction; a candidate whose golden answers were wrong is rejected.
         constraints: the limits.
         configs: the configurations to consider, the preferred one first.
         elsewhere: measurements of another machine, to predict from.
@@ -117,7 +126,9 @@ def assess(
             assessments.append(replace(unmeasured, rejection=rejection))
             continue
         usable = measured if measured is not None and measured.validity != "invalid" else None
-        prediction = _predict(manifest, variants, profile, candidate, digest, elsewhere)
+        prediction = _predict(manifest, variants, profile, candidate, elsewhere)
+        if measured is not None and usable is None:
+            prediction = guided(prediction, measured.p50, measured.peak_memory)
         found = _filled(unmeasured, usable, prediction)
         worst = usable.p90 if usable else None
         assessments.append(replace(found, rejection=violation(found, worst, available, limits)))
@@ -186,18 +197,25 @@ def _predict(
     variants: Sequence[Variant],
     profile: Profile,
     candidate: Candidate,
-    digest: str,
     elsewhere: Elsewhere | None,
 ) -> Prediction:
     prediction = predict(manifest, variants, profile, candidate.config)
-    if elsewhere is None or candidate.config.provider not in elsewhere.profile.calibration.providers:
+    known = None if elsewhere is None else _measured_on(manifest, candidate, elsewhere)
+    if elsewhere is None or known is None or prediction.latency is None:
         return prediction
-    known = _newest(elsewhere.measurements).get((digest, elsewhere.profile.hardware.id, candidate))
     there = predict(manifest, variants, elsewhere.profile, candidate.config).latency
-    if known is None or known.validity == "invalid" or prediction.latency is None or there is None:
+    if there is None:
         return prediction
     memory = prediction.peak_memory if known.peak_memory is None else measured_elsewhere(known.peak_memory)
-    return Prediction(scaled(known.p50, there, prediction.latency), memory, prediction.parts)
+    latency = scaled(known.p50, there, prediction.latency, noisy=known.validity == "invalid")
+    return Prediction(latency, memory, prediction.parts)
+
+
+def _measured_on(manifest: Manifest, candidate: Candidate, machine: Elsewhere) -> Summary | None:
+    if candidate.config.provider not in machine.profile.calibration.providers:
+        return None
+    key = (candidate_digest(manifest, candidate), machine.profile.hardware.id, candidate)
+    return _newest(machine.measurements).get(key)
 
 
 def _filled(assessment: Assessment, measured: Summary | None, prediction: Prediction) -> Assessment:
@@ -276,8 +294,11 @@ def _latency(assessment: Assessment) -> str:
     return format_duration(latency.middle) if assessment.basis == "measured" else format_range(latency, "s")
 
 
-def _notes(best: Assessment, profile: Profile) -> tuple[str, ...]:
+def _notes(best: Assessment, profile: Profile, source: Elsewhere | None) -> tuple[str, ...]:
     if best.basis == "measured":
         return ()
     where = "here" if profile.name == "here" else f"on a {profile.title}"
-    return (f"nothing was measured {where}; `ortolan bench` run there replaces the predictions",)
+    if source is not None and source.profile is profile:
+        return (f"what was measured {where} is invalid and only guides the predictions; repeat `ortolan bench`",)
+    scaled_from = f"predictions are scaled from measurements on {source.profile.title}; " if source else ""
+    return (f"{scaled_from}nothing was measured {where}; `ortolan bench` run there replaces the predictions",)

@@ -6,9 +6,10 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.manifest import MANIFEST, serialize
+from ortolan.cli.tables import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
     from ortolan.bundle.directory import Bundle
@@ -110,7 +111,11 @@ def bundle_text(bundle: Bundle) -> str:
     )
     for component in manifest.components:
         rows = [_variant_row(bundle, variant) for variant in component.variants]
-        lines += ["", f"Variants of {component.name!r}, the reference first:", *_table([header, *rows])]
+        lines += [
+            "",
+            f"Variants of {component.name!r}, the reference first:",
+            *(f"  {line}" for line in table(header, rows)),
+        ]
     if any(variant.info.fidelity.inputs == "generated" for c in manifest.components for variant in c.variants):
         lines += [
             "",
@@ -201,12 +206,6 @@ def _operators(model: OnnxModel) -> str:
 def _one_line(value: str, limit: int = 100) -> str:
     shown = value if len(value) <= limit else value[:limit] + "…"
     return shown if shown.isprintable() else repr(shown)
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def size(count: int) -> str:

@@ -155,7 +155,7 @@ def _choose(
     elsewhere = None if is_here else Elsewhere(here, measured)
     assessments = assess(manifest, profile, state, measured, constraints, configs=configs, elsewhere=elsewhere)
     try:
-        return assessments, plan(manifest, profile, assessments)
+        return assessments, plan(manifest, profile, assessments, measured, elsewhere=elsewhere)
     except NoCandidateError:
         return assessments, None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,8 +118,7 @@ def _verdict(name: str, candidate: str, found: Fidelity, promised: Fidelity, agr
 def _texts(inputs: Sequence[str]) -> Iterator[str]:
     for text in inputs:
         if text == "-":
-            stream = click.get_binary_stream("stdin")
-            yield from (line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in stream)
+            yield from (line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in sys.stdin.buffer)
         else:
             yield text
 

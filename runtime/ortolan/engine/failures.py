@@ -55,13 +55,20 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], str | None, type[OrtolanError], str], 
         None,
         *FAILURES["MemoryError"],
     ),
-    (re.compile(r"^Load model .*fail|No graph was found", re.DOTALL), "load", ModelFileError, _DAMAGED),
     (re.compile(r"IR version|opset|is under development", re.IGNORECASE), "load", ModelFileError, _NEWER),
     (re.compile(r"not a registered function/op|No Op registered|NOT_IMPLEMENTED"), "load", ModelFileError, _NEWER),
-    (re.compile(r"shape verification failed", re.IGNORECASE), "bound", SessionError, "shapes vary: use run, not bind"),
+    (re.compile(r"File doesn't exist"), "load", *FAILURES["NoSuchFile"]),
+    (re.compile(r"^Load model .* failed|No graph was found", re.DOTALL), "load", ModelFileError, _DAMAGED),
+    (
+        re.compile(r"shape verification failed|pre-allocated output OrtValues", re.IGNORECASE),
+        "bound",
+        SessionError,
+        "an output's shape depends on the values: use run, not bind",
+    ),
 )
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_REPEATED = re.compile(r"^Load model from .*? failed: ?(?:Load model .*? failed\. ?)?")
 _SOURCE = re.compile(r"/\S*onnxruntime\S*\.(?:cc|h|cu):\d+ (?:[^\[\]]*?\[with [^\]]*\] |.*?\)(?: const)? )?")
 
 
@@ -77,17 +84,17 @@ def translated(error: Exception, doing: str, subject: str) -> OrtolanError:
         return error
     names = [kind.__name__ for kind in type(error).__mro__]
     kind, advice = next((FAILURES[name] for name in names if name in FAILURES), (SessionError, _RETRY))
-    text = plain(str(error))
+    message = " ".join(str(error).split())
     for pattern, when, specific, hint in _BY_MESSAGE:
-        if when in (None, doing) and pattern.search(text):
+        if when in (None, doing) and pattern.search(_PREFIX.sub("", message)):
             kind, advice = specific, hint
             break
     verb = "load" if doing == "load" else "run"
-    return kind(f"onnxruntime could not {verb} {subject}: {text} ({names[0]}); {advice}")
+    return kind(f"onnxruntime could not {verb} {subject}: {plain(message)} ({names[0]}); {advice}")
 
 
 def plain(message: str, limit: int = 400) -> str:
-    """One line of at most ``limit`` characters, without onnxruntime's numbers and C++ source positions."""
-    text = _PREFIX.sub("", " ".join(message.split()))
+    """One line of at most ``limit`` characters, without onnxruntime's numbers, C++ positions and repeated paths."""
+    text = _REPEATED.sub("", _PREFIX.sub("", " ".join(message.split())))
     text = _SOURCE.sub("", text).strip().rstrip(".")
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

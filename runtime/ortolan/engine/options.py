@@ -21,6 +21,10 @@ MAX_THREADS = 1024
 def session_options(config: SessionConfig, *, record_placement: bool, forbid_cpu: bool = False) -> Any:
     """A new ``onnxruntime.SessionOptions``.
 
+    What `SessionConfig` has by default was measured on two x86-64 cores (onnxruntime 1.32, layers of 64 and 512): idle
+    threads that spin gain nothing and take the processor from the application; the arena changes nothing for small
+    models; without repacked weights a run takes up to 1.9 times as long.
+
     Args:
         config: how the session runs.
         record_placement: keep which provider each node was given, for ``placement``.

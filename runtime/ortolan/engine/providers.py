@@ -27,7 +27,7 @@ class Provider:
         helpers: onnxruntime's names of providers that take the nodes this one leaves, ahead of the CPU.
         threads_option: the provider option that takes the number of threads; None if it has none of its own.
         own_memory: whether tensors live in another memory than the CPU's, so that bound inputs are copied at each run.
-        note: what else it needs.
+        note: what else it needs, as the rest of a sentence that begins with "it".
     """
 
     name: str
@@ -65,7 +65,7 @@ PROVIDERS: Mapping[str, Provider] = {
             install="pip install 'ortolan[openvino]'",
             options=(("device_type", "CPU"),),
             threads_option="num_of_threads",
-            note="x86-64 only",
+            note="needs an x86-64 processor, and the device that its option device_type names",
         ),
     )
 }
@@ -132,7 +132,7 @@ def require_built_in(provider: Provider) -> None:
     install = provider.install
     if provider.name in ("cuda", "tensorrt") and is_jetson():
         install = f"install onnxruntime-gpu from {JETSON_WHEELS}"
-    note = f"; it {provider.note}" if provider.note.startswith("needs") else ""
+    note = f"; it {provider.note}" if provider.note else ""
     raise ProviderUnavailableError(
         f"the installed onnxruntime has {_listed(names)}, not {provider.name}; uninstall it and {install}{note}"
     )

@@ -223,7 +223,7 @@ def _open(
     # onnxruntime drops a provider that fails to start, and goes on with the CPU.
     if provider.ort_name not in session.get_providers():
         raise ProviderUnavailableError(
-            f"{provider.name} could not be started here and onnxruntime left it out; it {provider.note}"
+            f"{provider.name} could not be started here, onnxruntime says on stderr why; it {provider.note}"
         )
     if nodes is not None:
         notes += _check_placement(nodes, provider, path, strict=strict)

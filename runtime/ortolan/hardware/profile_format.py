@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from ortolan.hardware.profiles import Calibration, Figure, Label, Profile, Rates
 if TYPE_CHECKING:
     from ortolan.hardware.profiles import Source
 
+_SMALLEST, _LARGEST = 1e-12, 1e18  # figures are divided by: neither zero nor infinite
 _provider = text(re.compile(r"[a-z][a-z0-9-]{0,31}"), "a provider's short name such as 'cpu'")
 
 
@@ -61,7 +61,9 @@ def _rates(value: object, at: str) -> Rates:
 
 def _figure(value: object, at: str) -> Figure:
     record = _tagged(value, at)
-    return Figure(record.get("value", number(math.ulp(0.0))), record.get("basis", _basis), record.get("source", words))
+    return Figure(
+        record.get("value", number(_SMALLEST, _LARGEST)), record.get("basis", _basis), record.get("source", words)
+    )
 
 
 def _label(value: object, at: str) -> Label:

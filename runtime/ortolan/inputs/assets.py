@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
     ReadAsset = Callable[[str], bytes]
     """Content of an asset by its path below ``assets/``, e.g. ``"ngrams/alphabet.npy"``."""
+
+
+_MAGIC = b"\x93NUMPY\x01\x00"
+_HEADER = re.compile(
+    rb"\{'descr': '(?P<descr>[^']{1,8})', 'fortran_order': (?P<fortran>True|False),"
+    rb" 'shape': \((?P<shape>[0-9]{1,18},|[0-9]{1,18}, [0-9]{1,18}|)\), \} *\n"
+)
+"""What numpy.lib.format writes, up to two axes. numpy's own reader runs Python's parser on the header: slow, and it
+fails on damaged ones in many ways."""
+_DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("u1", "<u2", "<u4", "<i4", "<f8")}
 
 
 def read_array(read_asset: ReadAsset, path: str, dtypes: str, ndim: int = 1) -> NDArray[Any]:
@@ -34,21 +45,20 @@ def read_array(read_asset: ReadAsset, path: str, dtypes: str, ndim: int = 1) -> 
         raw = read_asset(path)
     except LookupError:
         raise BundleError(f"assets/{path}: expected this file, found none") from None
-    stream = BytesIO(raw)
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version != (1, 0):
-            raise ValueError(f"its version is {version}")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (ValueError, EOFError) as error:
-        raise BundleError(
-            f"assets/{path}: expected a .npy file of version 1.0, found another content ({error})"
-        ) from None
-    if dtype.name not in dtypes.split() or dtype.str.startswith(">"):
-        raise BundleError(f"assets/{path}: expected little-endian {dtypes.replace(' ', ' or ')}, found {dtype.str}")
+    if raw[:8] != _MAGIC:
+        raise BundleError(f"assets/{path}: expected a .npy file of version 1.0, found bytes {raw[:8]!r}")
+    start = 10 + int.from_bytes(raw[8:10], "little")
+    header = _HEADER.fullmatch(raw[10:start])
+    if header is None:
+        raise BundleError(f"assets/{path}: expected the header of a plain array, found {raw[10:start][:80]!r}")
+    descr = header["descr"].decode("latin-1")
+    dtype = _DTYPES.get(descr)
+    if dtype is None or dtype.name not in dtypes.split():
+        raise BundleError(f"assets/{path}: expected little-endian {dtypes.replace(' ', ' or ')}, found {descr}")
+    shape = tuple(int(length) for length in header["shape"].split(b",") if length)
+    fortran = header["fortran"] == b"True"
     if len(shape) != ndim or (fortran and ndim > 1):
         raise BundleError(f"assets/{path}: expected {ndim} axes in C order, found shape {shape}")
-    start = stream.tell()
     count = 1
     for length in shape:
         count *= length

@@ -87,7 +87,8 @@ class NgramEncoder:
         if self._pairs and len(text) < WINDOW:
             ids, counts = self._count_pairs(text)
         else:
-            _, ids, counts = self._count([text])
+            # A single text's row is 0, so its keys are the ids.
+            ids, counts = self._count_block(next(self._symbols.blocks([text])), self.config.features.bit_length())
         values = self._weigh(ids, counts)
         norm = self.config.norm
         if norm is not None:
@@ -113,7 +114,7 @@ class NgramEncoder:
             squared = self.config.norm == "l2"
             lengths = np.bincount(rows, values * values if squared else np.abs(values), len(texts))
             if squared:
-                np.sqrt(lengths, out=lengths)
+                lengths = np.sqrt(lengths)
             lengths[lengths == 0] = 1
             values /= lengths.take(rows)
         if self._drops:
@@ -147,22 +148,26 @@ class NgramEncoder:
         rows, ids, counts = [nothing], [nothing], [nothing]
         bits = self.config.features.bit_length()
         for block in self._symbols.blocks(texts):
-            windows = [distinct(keys) for keys in self._keys(block, bits)]
-            if len(windows) == 1:
-                keys, amounts = windows[0]
-            else:
-                keys, amounts = distinct_sums(*map(np.concatenate, zip(*windows, strict=True)))
+            keys, amounts = self._count_block(block, bits)
             rows.append((keys >> bits) + block.first_row)
             ids.append(keys & ((1 << bits) - 1))
             counts.append(amounts)
         return np.concatenate(rows), np.concatenate(ids), np.concatenate(counts)
+
+    def _count_block(self, block: Block, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The distinct keys of a block, ascending, and how often each occurs."""
+        windows = [distinct(keys) for keys in self._keys(block, bits)]
+        if len(windows) == 1:
+            return windows[0]
+        keys, counts = zip(*windows, strict=True)
+        return distinct_sums(np.concatenate(keys), np.concatenate(counts))
 
     def _keys(self, block: Block, bits: int) -> Iterator[NDArray[np.int64]]:
         """``row << bits | feature`` of every occurrence in a block of texts, window by window; rows from 0."""
         overlap = self.config.ngram_range[1] - 1
         for start in range(0, len(block.symbols), WINDOW):
             window = block.symbols[start : start + WINDOW + overlap]
-            occurrences = [np.empty(0, np.int64)]
+            occurrences = []
             for n, found, offsets in self._trie.match(window, 1 if self._symbols.needs_lengths else self._shortest):
                 inside = offsets.searchsorted(WINDOW)
                 nodes, at = found[:inside], offsets[:inside] + start
@@ -171,11 +176,14 @@ class NgramEncoder:
                     whole = block.word_lengths.take(at) == n
                     nodes, at = nodes[whole], at[whole]
                 features = nodes - 1 if self._features is None else self._features.take(nodes).astype(np.int64)
-                keys = block.starts.searchsorted(at, side="right") - 1
-                keys <<= bits
-                keys |= features
+                if len(block.starts) == 1:
+                    keys = features
+                else:
+                    keys = block.starts.searchsorted(at, side="right") - 1
+                    keys <<= bits
+                    keys |= features
                 occurrences.append(keys if self._features is None else keys[features >= 0])
-            yield np.concatenate(occurrences)
+            yield np.concatenate(occurrences) if len(occurrences) > 1 else occurrences[0]
 
 
 def _read_features(config: NgramConfig, trie: Trie, read_asset: ReadAsset) -> NDArray[np.int32] | None:

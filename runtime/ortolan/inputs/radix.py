@@ -35,9 +35,7 @@ def distinct(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
     return values.take(at[:-1]), at[1:] - at[:-1]
 
 
-def distinct_sums(
-    values: NDArray[np.int64], amounts: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def distinct_sums(values: NDArray[np.int64], amounts: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The distinct values, ascending, and the sum of the amounts of each; values are not negative."""
     order = order_of(values)
     values = values.take(order)

@@ -1,0 +1,157 @@
+"""Result files."""
+
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ortolan.errors import StorageError
+from ortolan_bench import result_json
+from ortolan_bench.result_json import ResultFileError
+from ortolan_bench.validity import Warning as BenchWarning
+
+SAMPLES = {"fp32": [[1e-3 * (1 + i % 7 / 100) for i in range(40)]] * 5, "int8": []}
+
+
+@pytest.fixture
+def document(finished):
+    """A whole result as plain data."""
+    return json.loads(result_json.dumps(finished(SAMPLES, failures={"int8": "the worker hung"})))
+
+
+def test_round_trip(finished, tmp_path):
+    """What is written is what is read, raw samples and warnings included."""
+    result = finished(SAMPLES, failures={"int8": "x"}, warnings=[BenchWarning("load", "invalid", "stop them")])
+    path = tmp_path / "r.json"
+    result_json.write(result, path)
+    assert result_json.read(path) == result
+    assert [entry.name for entry in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_keys_name_their_units(document):
+    """The documented keys of the schema."""
+    first = document["results"][0]
+    assert document["schema"] == "ortolan.bench/1"
+    assert first["latency_s"]["p50"] == pytest.approx(1.03e-3)
+    assert first["latency_s"]["p90_upper"] >= first["latency_s"]["p90"]
+    assert "p99" not in first["latency_s"]  # 200 samples are too few
+    assert first["peak_rss_bytes"] == 61_000_000
+    assert (first["variant"], first["provider"], first["threads"], first["validity"]) == ("fp32", "cpu", None, "valid")
+    assert first["throughput_per_s"] == pytest.approx(1 / first["latency_s"]["mean"])
+
+
+def test_samples_stay_on_one_line(finished):
+    """A file with many samples can still be read by people."""
+    text = result_json.dumps(finished(SAMPLES))
+    assert max(line.count(",") for line in text.splitlines()) >= 39
+    assert text.count("\n") < 200
+
+
+def test_other_schema_version_is_refused(document):
+    """Both versions are named."""
+    document["schema"] = "ortolan.bench/2"
+    with pytest.raises(ResultFileError) as caught:
+        result_json.from_json(document, "r.json")
+    assert str(caught.value) == (
+        "r.json: expected schema 'ortolan.bench/1', found 'ortolan.bench/2'; measure again with this version"
+    )
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 2000])
+def test_truncated_file_is_refused(finished, tmp_path, keep):
+    """Wherever it was cut."""
+    path = tmp_path / "r.json"
+    path.write_text(result_json.dumps(finished(SAMPLES))[:keep])
+    with pytest.raises(ResultFileError, match="not a result file, or a truncated one"):
+        result_json.read(path)
+
+
+def test_edited_median_is_refused(document):
+    """The figures follow from the samples."""
+    document["results"][0]["latency_s"]["p50"] = 1e-6
+    with pytest.raises(
+        ResultFileError, match=r"results\[0\]\.latency_s\.p50: expected 0\.00103.* as in the raw samples"
+    ):
+        result_json.from_json(document)
+
+
+def test_samples_merged_by_hand_are_refused(document):
+    """Samples of another run are seen even where the median stays."""
+    document["results"][0]["raw"]["latency_s"].append([[5.0] * 40])
+    with pytest.raises(ResultFileError, match=r"results\[0\]\.latency_s\.samples: expected 240 as in the raw samples"):
+        result_json.from_json(document)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "problem"),
+    [
+        (("complete",), 1, "complete: expected bool, got int"),
+        (("results", 0, "raw", "load_s"), [-1.0], "results[0].raw.load_s[0]: expected 0 to 1e+09, got -1"),
+        (("results", 0, "raw", "load_s"), ["1"], "results[0].raw.load_s[0]: expected number, got str"),
+        (("results", 0, "validity"), "fine", "results[0].validity"),
+        (("results", 0, "extra"), 1, "results[0].extra: unknown key"),
+        (("settings", "processes"), 0, "settings.processes: expected 1 to"),
+        (("workload", "kind"), "video", "workload.kind"),
+        (("environment",), [], "environment: expected object, got array"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_place(document, place, value, problem):
+    """The dotted path and what was found."""
+    *way, last = place
+    target = document
+    for key in way:
+        target = target[key]
+    target[last] = value
+    with pytest.raises(ResultFileError) as caught:
+        result_json.from_json(document)
+    assert problem in str(caught.value)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_anything_else_is_refused(data):
+    """No other error comes out, whatever goes in."""
+    with pytest.raises(ResultFileError):
+        result_json.from_json(data)
+
+
+def test_no_space_leaves_the_old_file(finished, tmp_path, monkeypatch):
+    """A full disk is one clear line, and nothing half-written stays."""
+    path = tmp_path / "r.json"
+    path.write_text("old")
+
+    def full(_descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError) as caught:
+        result_json.write(finished(SAMPLES), path)
+    assert str(caught.value) == f"cannot write {path}: No space left on device"
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("r.json", "old")]
+
+
+def test_unwritable_target_is_found_before_measuring(tmp_path):
+    """A typing error in the path must not cost a benchmark."""
+    with pytest.raises(StorageError, match="no such directory"):
+        result_json.check_target(tmp_path / "none" / "r.json")
+    with pytest.raises(StorageError, match="it is a directory"):
+        result_json.check_target(tmp_path)
+
+
+def test_measurements_are_what_choosing_needs(finished):
+    """One per measured candidate; samples per process, peak memory, and that the answers were right."""
+    (measurement,) = finished(SAMPLES, failures={"int8": "x"}).measurements
+    assert measurement.candidate.name == "fp32 on cpu"
+    assert [len(process) for process in measurement.samples] == [40] * 5
+    assert (measurement.peak_memory, measurement.faithful, measurement.workload) == (61_000_000, True, "golden")
+
+
+def test_interrupted_benchmark_is_not_remembered(finished):
+    """Some candidates have more blocks than others then."""
+    assert finished(SAMPLES, complete=False).measurements == ()

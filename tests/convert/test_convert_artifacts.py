@@ -1,0 +1,464 @@
+"""Reading artifacts: trust, damage, separate files, custom code, versions."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import pickle
+import sys
+import types
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from sklearn.feature_selection import SelectKBest, chi2
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.svm import LinearSVC
+
+from ortolan.errors import (
+    ConversionError,
+    MissingPackageError,
+    ModelFileError,
+    StorageError,
+    TrustRequiredError,
+    UnsupportedError,
+)
+from ortolan_convert.convert import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ortolan_convert.report import ConversionReport
+
+    Convert = Callable[..., ConversionReport]
+
+
+class Canary:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.path,)
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "zlib": zlib.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("compress", COMPRESSIONS.values(), ids=COMPRESSIONS)
+def test_nothing_in_a_pickle_runs_without_trust(
+    protocol: int, compress: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """Whatever the protocol and compression, a pickle is refused before anything in it runs."""
+    artifact = tmp_path / "model.bin"
+    artifact.write_bytes(compress(pickle.dumps(Canary(tmp_path / "sprung"), protocol)))
+    with pytest.raises(TrustRequiredError, match="add --trust"):
+        convert(artifact, tmp_path / "out.bundle")
+    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "out.bundle").exists()
+
+
+@pytest.mark.parametrize("compress", ["zlib", "gzip", "bz2", "xz", "lzma"])
+def test_compressed_joblib_files_are_read(compress: str, sentiment: Path, tmp_path: Path) -> None:
+    """joblib's own compressions are told by content and read."""
+    artifact = tmp_path / "model"
+    joblib.dump(joblib.load(sentiment), artifact, compress=(compress, 3))
+    report = convert(artifact, tmp_path / "out.bundle", trust=True)
+    assert report.variants[0].name == "fp32"
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_plain_pickles_are_read(protocol: int, sentiment: Path, tmp_path: Path) -> None:
+    """A file of pickle.dump needs no joblib form."""
+    artifact = tmp_path / "model.pkl"
+    artifact.write_bytes(pickle.dumps(joblib.load(sentiment), protocol))
+    assert convert(artifact, tmp_path / "out.bundle", trust=True).task == "text-classification"
+
+
+@pytest.mark.parametrize("share", [0.001, 0.2, 0.9, 0.999])
+def test_a_truncated_pickle_is_one_clear_line(share: float, sentiment: Path, tmp_path: Path) -> None:
+    """A pickle cut short is called damaged."""
+    artifact = tmp_path / "model.joblib"
+    data = sentiment.read_bytes()
+    artifact.write_bytes(data[: max(4, int(len(data) * share))])
+    with pytest.raises(ConversionError, match=r"damaged or cut short") as caught:
+        convert(artifact, tmp_path / "out.bundle", trust=True)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [artifact]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"\x00" * 64, "not a model file that is known"),
+        (b"hello, world\n" * 9, "not a model file that is known"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(64), "an HDF5 file"),
+        (b"GGUF\x03\x00\x00\x00" + bytes(64), "a GGUF file"),
+        (b"\x1c\x00\x00\x00TFL3" + bytes(64), "a TensorFlow Lite model"),
+        (b'\x40\x00\x00\x00\x00\x00\x00\x00{"a":1}' + bytes(64), "a safetensors file"),
+        (b'{"learner": {}}', "a JSON file"),
+        (b"\x93NUMPY\x01\x00" + bytes(64), "a numpy array"),
+        (b"PK\x03\x04" + bytes(64), "a zip archive that is damaged"),
+        (gzip.compress(b"text"), "gzip-compressed, but no pickle inside"),
+        (b"\x1f\x8b\x08" + bytes(9), "its gzip data is damaged"),
+        (b"x\x9c" + b"\xff" * 40, "its zlib data is damaged"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    ],
+)
+def test_other_files_are_named_in_the_refusal(content: bytes, message: str, tmp_path: Path) -> None:
+    """What a file is, is told by its content, and said."""
+    artifact = tmp_path / "model.joblib"
+    artifact.write_bytes(content)
+    with pytest.raises(ConversionError, match=message):
+        convert(artifact, tmp_path / "out.bundle", trust=True)
+
+
+def test_random_bytes_are_refused(tmp_path: Path) -> None:
+    """Random bytes give a typed error of one line, whatever they happen to begin with."""
+    random = np.random.default_rng(1)
+    artifact = tmp_path / "model.onnx"
+    for first in [b"\x80\x04", b"\x80\x02", b"c", b"(", b"\x08\x08", b"PK\x03\x04", b"x\x9c", b"BZh9", b"", b"]", b"}"]:
+        artifact.write_bytes(first + random.bytes(500))
+        with pytest.raises((ConversionError, ModelFileError)) as caught:
+            convert(artifact, tmp_path / "out.bundle", trust=True)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_huge_sparse_file_is_refused_quickly(tmp_path: Path) -> None:
+    """A file of 100 GB of zeros is not read."""
+    artifact = tmp_path / "model.joblib"
+    with artifact.open("wb") as file:
+        file.truncate(100 << 30)
+    with pytest.raises((ConversionError, ModelFileError)):
+        convert(artifact, tmp_path / "out.bundle", trust=True)
+
+
+def test_missing_files_and_directories(tmp_path: Path) -> None:
+    """A missing file and a directory are storage errors that name the path."""
+    with pytest.raises(StorageError, match=r"absent\.joblib: cannot be read"):
+        convert(tmp_path / "absent.joblib", tmp_path / "out.bundle")
+    with pytest.raises(StorageError, match="expected a model file, found a directory"):
+        convert(tmp_path, tmp_path / "out.bundle")
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_parts_in_separate_files_in_any_order(order: tuple[int, ...], binary: Any, converted: Convert) -> None:
+    """Vectorizer, selector and model saved apart are put in order."""
+    texts, labels = binary
+    vectorizer, selector, model = TfidfVectorizer(), SelectKBest(chi2, k=12), LogisticRegression()
+    pipeline = make_pipeline(vectorizer, selector, model).fit(texts, labels)
+    parts = (vectorizer, selector, model)
+    report = converted(*(parts[index] for index in order), texts=texts)
+    assert report.variants[0].fidelity is not None
+    assert report.variants[0].fidelity.drop == 0
+    assert len(report.provenance.sources) == 3
+    assert len(pipeline.steps) == 3
+
+
+@pytest.mark.parametrize("first", ["tfidf", "select"])
+def test_weighting_and_selection_in_separate_files(first: str, binary: Any, converted: Convert) -> None:
+    """Which of the two came first follows from the numbers of features."""
+    texts, labels = binary
+    steps = {"count": CountVectorizer(), "select": SelectKBest(chi2, k=9), "tfidf": TfidfTransformer()}
+    order = ["count", "tfidf", "select"] if first == "tfidf" else ["count", "select", "tfidf"]
+    pipeline = Pipeline([(name, steps[name]) for name in order] + [("model", LinearSVC())]).fit(texts, labels)
+    report = converted(pipeline["model"], *steps.values(), texts=texts)
+    assert report.variants[0].fidelity is not None
+    assert report.variants[0].fidelity.drop == 0
+
+
+def test_a_model_without_its_vectorizer(sentiment: Path, tmp_path: Path) -> None:
+    """The error says that the vectorizer is missing, and how to give it."""
+    model = joblib.load(sentiment)[-1]
+    joblib.dump(model, tmp_path / "model.joblib")
+    with pytest.raises(ConversionError) as caught:
+        convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True)
+    assert str(caught.value) == (
+        f"model.joblib: LogisticRegression over {model.n_features_in_} features, without its vectorizer; "
+        "give the vectorizer's file too: ortolan convert VECTORIZER MODEL"
+    )
+
+
+def test_a_vectorizer_without_its_model(binary: Any, converted: Convert) -> None:
+    """The error says that the model is missing."""
+    with pytest.raises(ConversionError, match=r"TfidfVectorizer without a model; give the model's file too"):
+        converted(TfidfVectorizer().fit(binary[0]))
+
+
+def test_parts_that_do_not_belong_together(binary: Any, converted: Convert) -> None:
+    """Different numbers of features are told with both numbers."""
+    texts, labels = binary
+    model = LogisticRegression().fit(TfidfVectorizer().fit_transform(texts), labels)
+    other = TfidfVectorizer(analyzer="char").fit(texts)
+    with pytest.raises(ConversionError, match=r"takes \d+ features, but what comes before it gives \d+"):
+        converted(other, model)
+
+
+def test_two_models_are_one_too_many(binary: Any, converted: Convert) -> None:
+    """Two models for one vectorizer are refused by name."""
+    texts, labels = binary
+    vectorizer = TfidfVectorizer()
+    features = vectorizer.fit_transform(texts)
+    with pytest.raises(ConversionError, match="expected one model, found 2: LogisticRegression, LinearSVC"):
+        converted(vectorizer, LogisticRegression().fit(features, labels), LinearSVC().fit(features, labels))
+
+
+@pytest.mark.parametrize("wrap", [lambda *parts: parts, lambda *parts: {"vectorizer": parts[0], "model": parts[1]}])
+def test_tuples_and_dicts_of_parts(wrap: Callable[..., Any], binary: Any, converted: Convert) -> None:
+    """Parts saved together in a tuple or dict are found."""
+    texts, labels = binary
+    vectorizer = TfidfVectorizer()
+    model = LogisticRegression().fit(vectorizer.fit_transform(texts), labels)
+    assert converted(wrap(vectorizer, model)).task == "text-classification"
+
+
+def test_a_grid_search_gives_its_best_estimator(binary: Any, converted: Convert) -> None:
+    """What a search found is converted."""
+    search = GridSearchCV(
+        make_pipeline(TfidfVectorizer(), LogisticRegression()), {"logisticregression__C": [1, 9]}, cv=2
+    )
+    assert converted(search.fit(*binary), texts=binary[0]).variants[0].name == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (lambda: [TfidfVectorizer(), RandomForestClassifier(3)], r"step 'randomforestclassifier': .*RandomForestCl"),
+        (lambda: [TfidfVectorizer(), TruncatedSVD(3), LogisticRegression()], r"step 'truncatedsvd': .*TruncatedSVD"),
+        (lambda: [HashingVectorizer(n_features=64), LogisticRegression()], r"step 'hashingvectorizer': .*Hashing"),
+        (
+            lambda: [TfidfVectorizer(input="filename"), LogisticRegression()],
+            r"option 'input': expected one of 'con",
+        ),
+        (lambda: [CountVectorizer(dtype=np.uint8), LogisticRegression()], r"option 'dtype': uint8 overflows"),
+        (lambda: [TfidfVectorizer(), TfidfTransformer(), LinearSVC()], r"'tfidftransformer': a second tf-idf"),
+    ],
+)
+def test_unsupported_steps_are_named(
+    steps: Callable[[], list[Any]], message: str, binary: Any, tmp_path: Path, converted: Convert
+) -> None:
+    """Anything outside what is supported is refused with the step, or its option, named."""
+    texts, labels = binary
+    pipeline = make_pipeline(*steps())
+    if getattr(pipeline[0], "input", "") == "filename":
+        files = [tmp_path / f"{index}.txt" for index in range(len(texts))]
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text)
+        texts = [str(file) for file in files]
+    with pytest.raises(UnsupportedError, match=message):
+        converted(pipeline.fit(texts, labels))
+
+
+def test_gaussian_naive_bayes_is_refused_with_the_reason(binary: Any, converted: Convert) -> None:
+    """It cannot take sparse features, and the message says so."""
+    texts, labels = binary
+    vectorizer = TfidfVectorizer()
+    model = GaussianNB().fit(vectorizer.fit_transform(texts).toarray(), labels)
+    with pytest.raises(UnsupportedError, match="GaussianNB is not supported \\(it cannot take the vectorizer's sparse"):
+        converted(vectorizer, model)
+
+
+def test_multi_label_models_are_refused(binary: Any, converted: Convert) -> None:
+    """A multi-label ridge classifier is refused by name."""
+    texts, labels = binary
+    both = np.array([[label == "pos", len(text) > 10] for text, label in zip(texts, labels, strict=True)], int)
+    with pytest.raises(UnsupportedError, match="a multi-label RidgeClassifier is not supported"):
+        converted(make_pipeline(TfidfVectorizer(), RidgeClassifier()).fit(texts, both))
+
+
+def test_an_unfitted_pipeline(converted: Convert) -> None:
+    """A pipeline saved before training is told as such."""
+    with pytest.raises(ConversionError, match="TfidfVectorizer is not fitted; save it after training"):
+        converted(make_pipeline(TfidfVectorizer(), LogisticRegression()))
+
+
+def test_a_subclass_is_not_taken_for_its_parent(binary: Any, converted: Convert, monkeypatch: Any) -> None:
+    """Code in a subclass could change anything, so its class is refused by name."""
+    module = types.ModuleType("their_code")
+    kind = type("TfidfVectorizer", (TfidfVectorizer,), {"__module__": "their_code"})
+    module.TfidfVectorizer = kind  # type: ignore[attr-defined]  # a module made up here
+    monkeypatch.setitem(sys.modules, "their_code", module)
+    pipeline = make_pipeline(kind(), LogisticRegression()).fit(*binary)
+    with pytest.raises(UnsupportedError, match=r"step 'tfidfvectorizer': their_code\.TfidfVectorizer is not supported"):
+        converted(pipeline)
+
+
+def _split(text: str) -> list[str]:
+    return text.split()
+
+
+@pytest.mark.parametrize("option", ["tokenizer", "preprocessor", "analyzer"])
+def test_custom_callables_are_named_with_their_place(
+    option: str, binary: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """A function of the user's own is refused by name and place, whether or not it can be imported here."""
+    module = types.ModuleType("their_code")
+    function = types.FunctionType(_split.__code__, {}, "my_function")
+    function.__module__ = "their_code"
+    function.__qualname__ = "my_function"
+    module.my_function = function  # type: ignore[attr-defined]  # a module made up here
+    monkeypatch.setitem(sys.modules, "their_code", module)
+    pipeline = make_pipeline(TfidfVectorizer(token_pattern=None, **{option: function}), LogisticRegression())
+    if option == "preprocessor":
+        pipeline.set_params(tfidfvectorizer__token_pattern=r"\w+", tfidfvectorizer__preprocessor=str)
+        pipeline.fit(*binary)
+        pipeline.set_params(tfidfvectorizer__preprocessor=function)
+    else:
+        pipeline.fit(*binary)
+    joblib.dump(pipeline, tmp_path / "model.joblib")
+    place = f"step 'tfidfvectorizer', option '{option}': their_code.my_function"
+    with pytest.raises(UnsupportedError) as caught:
+        convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True)
+    assert place in str(caught.value)
+    monkeypatch.delitem(sys.modules, "their_code")
+    with pytest.raises(UnsupportedError) as caught:
+        convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True)
+    assert place in str(caught.value)
+
+
+def test_a_custom_score_function_is_named(binary: Any, converted: Convert, monkeypatch: Any) -> None:
+    """A selector's own score function is refused by name and place."""
+    module = types.ModuleType("their_code")
+    function = types.FunctionType((lambda features, labels: features.sum(axis=0).A1).__code__, {}, "score")
+    function.__module__ = "their_code"
+    function.__qualname__ = "score"
+    module.score = function  # type: ignore[attr-defined]  # a module made up here
+    monkeypatch.setitem(sys.modules, "their_code", module)
+    pipeline = make_pipeline(TfidfVectorizer(), SelectKBest(chi2, k=3), LogisticRegression()).fit(*binary)
+    pipeline.set_params(selectkbest__score_func=function)
+    with pytest.raises(
+        UnsupportedError, match=r"step 'selectkbest', option 'score_func': their_code\.score is your own"
+    ):
+        converted(pipeline)
+
+
+class JiebaPickler(pickle._Pickler):
+    """Stores jieba's functions by their names, as dill and cloudpickle users arrange."""
+
+    def reducer_override(self, value: Any) -> Any:
+        import jieba
+
+        for name in ("cut", "lcut"):
+            if isinstance(value, types.MethodType) and value == getattr(jieba, name):
+                return getattr, (JiebaModule(), name)
+        return NotImplemented
+
+
+class JiebaModule:
+    """Stands for the module, which cannot be pickled."""
+
+    def __reduce__(self) -> Any:
+        from importlib import import_module
+
+        return import_module, ("jieba",)
+
+
+@pytest.mark.parametrize("name", ["cut", "lcut"])
+def test_jieba_is_known_and_recorded(name: str, corpus: Any, tmp_path: Path) -> None:
+    """jieba as tokenizer gives the source's answers, and its version is in the bundle."""
+    jieba = pytest.importorskip("jieba")
+    texts, labels = corpus
+    vectorizer = TfidfVectorizer(tokenizer=getattr(jieba, name), token_pattern=None)
+    pipeline = make_pipeline(vectorizer, LogisticRegression()).fit(texts, labels)
+    stream = io.BytesIO()
+    JiebaPickler(stream).dump(pipeline)
+    (tmp_path / "model.pkl").write_bytes(stream.getvalue())
+    report = convert(tmp_path / "model.pkl", tmp_path / "out.bundle", trust=True)
+    assert report.provenance.versions["jieba"] == jieba.__version__
+    config = report.bundle.manifest.task.config["input"]
+    assert isinstance(config, dict)
+    assert config["tokenizer"] == {"name": f"jieba.{name}", "version": jieba.__version__}
+
+
+def test_a_version_that_cannot_be_read_names_both(sentiment: Path, tmp_path: Path) -> None:
+    """An artifact that fails to load names the version it was made with and the installed one."""
+    import sklearn
+
+    data = pickle.dumps(joblib.load(sentiment), 4)
+    data = data.replace(sklearn.__version__.encode(), b"0.9.9")
+    data = data.replace(b"sklearn.linear_model._logistic", b"sklearn.linear_model._lagistic")
+    (tmp_path / "old.pkl").write_bytes(data)
+    message = rf"made with scikit-learn 0\.9\.9, which the installed {sklearn.__version__} cannot read"
+    with pytest.raises(ConversionError, match=message):
+        convert(tmp_path / "old.pkl", tmp_path / "out.bundle", trust=True)
+
+
+def test_another_version_that_works_is_noted(sentiment: Path, tmp_path: Path) -> None:
+    """A mere mismatch of versions is allowed if parity holds, recorded and warned of."""
+    import sklearn
+
+    data = pickle.dumps(joblib.load(sentiment), 4).replace(sklearn.__version__.encode(), b"1.5.2")
+    (tmp_path / "old.pkl").write_bytes(data)
+    report = convert(tmp_path / "old.pkl", tmp_path / "out.bundle", trust=True)
+    assert report.provenance.framework_version == "1.5.2"
+    assert any("made with scikit-learn 1.5.2" in warning for warning in report.warnings)
+
+
+def test_a_version_with_other_attributes_names_both(binary: Any, tmp_path: Path) -> None:
+    """A model whose attributes are not where the installed version has them names both versions."""
+    import sklearn
+
+    pipeline = make_pipeline(TfidfVectorizer(), SGDClassifier()).fit(*binary)
+    vars(pipeline[-1])["coef_old"] = vars(pipeline[-1]).pop("coef_")
+    data = pickle.dumps(pipeline, 4).replace(sklearn.__version__.encode(), b"0.9.9")
+    (tmp_path / "old.pkl").write_bytes(data)
+    with pytest.raises(ConversionError, match=rf"scikit-learn 0\.9\.9, which the installed {sklearn.__version__}"):
+        convert(tmp_path / "old.pkl", tmp_path / "out.bundle", trust=True)
+
+
+def test_skops_needs_no_trust(binary: Any, tmp_path: Path) -> None:
+    """A skops file of known types is read without --trust."""
+    sio = pytest.importorskip("skops.io")
+    pipeline = make_pipeline(TfidfVectorizer(), SelectKBest(chi2, k=9), LogisticRegression()).fit(*binary)
+    sio.dump(pipeline, tmp_path / "model.skops")
+    assert convert(tmp_path / "model.skops", tmp_path / "out.bundle").task == "text-classification"
+
+
+def test_skops_with_unknown_types_is_refused(binary: Any, tmp_path: Path) -> None:
+    """A type outside the known ones is named, and not loaded."""
+    sio = pytest.importorskip("skops.io")
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(*binary)
+    pipeline.set_params(tfidfvectorizer__tokenizer=os.system)
+    sio.dump(pipeline, tmp_path / "model.skops")
+    with pytest.raises(UnsupportedError, match=r"types outside scikit-learn's known ones.*posix\.system"):
+        convert(tmp_path / "model.skops", tmp_path / "out.bundle", trust=True)
+
+
+def test_a_damaged_skops_file(tmp_path: Path) -> None:
+    """A skops file with a broken schema is one clear line."""
+    pytest.importorskip("skops.io")
+    with zipfile.ZipFile(tmp_path / "model.skops", "w") as archive:
+        archive.writestr("schema.json", "{")
+    with pytest.raises(ConversionError, match="damaged or cut short"):
+        convert(tmp_path / "model.skops", tmp_path / "out.bundle")
+
+
+@pytest.mark.parametrize("module", ["sklearn", "joblib"])
+def test_missing_packages_name_the_extra(module: str, sentiment: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    """Without scikit-learn or joblib the error says what to install."""
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'ortolan\[sklearn\]'"):
+        convert(sentiment, tmp_path / "out.bundle", trust=True)

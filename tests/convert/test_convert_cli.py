@@ -1,0 +1,71 @@
+"""The convert command: answers on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner
+
+from ortolan.errors import OrtolanError, TrustRequiredError
+from ortolan_convert.cli import convert
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _run(*arguments: object) -> tuple[str, str]:
+    result = CliRunner().invoke(convert, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout, result.stderr
+
+
+def test_json_is_documented_and_alone_on_stdout(sentiment: Path, tmp_path: Path) -> None:
+    """--json prints one document of schema ortolan.convert/1; warnings go to standard error."""
+    stdout, stderr = _run(sentiment, "-o", tmp_path / "out.bundle", "--trust", "--json")
+    document = json.loads(stdout)
+    assert document["schema"] == "ortolan.convert/1"
+    assert document["variants"][0]["name"] == "fp32"
+    assert document["variants"][0]["fidelity"]["inputs"] == "generated"
+    assert document["warnings"]
+    assert stderr.startswith("warning: no samples were given")
+
+
+def test_people_get_one_line_per_variant(sentiment: Path, tmp_path: Path) -> None:
+    """Without --json there is a short report."""
+    stdout, _ = _run(sentiment, "-o", tmp_path / "out.bundle", "--trust", "--quantize", "fp16")
+    lines = stdout.splitlines()
+    assert lines[0].endswith("out.bundle: text-classification, 2 variants")
+    assert lines[1].split()[0] == "fp32"
+    assert "0 of 1000 answers changed on made-up inputs" in lines[1]
+
+
+def test_errors_are_raised_for_the_root_command(sentiment: Path, tmp_path: Path) -> None:
+    """The command raises typed errors; the root turns them into a line and an exit status."""
+    with pytest.raises(TrustRequiredError) as caught:
+        _run(sentiment, "-o", tmp_path / "out.bundle")
+    assert isinstance(caught.value, OrtolanError)
+
+
+def test_the_whole_command_line(sentiment: Path, tmp_path: Path) -> None:
+    """`ortolan convert` without --trust ends with status 3 and one line on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ortolan", "convert", str(sentiment), "-o", str(tmp_path / "out.bundle")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """The command's module needs neither scikit-learn, onnx nor numpy to show its help."""
+    script = "import sys, ortolan_convert.cli; print([m for m in ('sklearn', 'onnx', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
