@@ -140,6 +140,13 @@ class Averaged:
         return Answer(mean, mean)
 
 
+def has_steps(head: object) -> bool:
+    """Whether a head has isotonic calibrators, whose answer may jump with the rounding of its input."""
+    members = head.members if isinstance(head, Averaged) else ()
+    calibrators = [pair[1] for member in members if isinstance(member, PerClass) for pair in member.calibrators]
+    return any(isinstance(calibrator, Isotonic) for calibrator in calibrators)
+
+
 def _responses(graph: GraphBuilder, answer: Answer, by_decision: bool) -> Value:
     """What scikit-learn calibrates: the decision function, or probabilities (a binary one's positive column)."""
     if by_decision and answer.decision is not None:

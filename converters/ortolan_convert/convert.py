@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ortolan.bundle.atomic import check_target
 from ortolan.errors import ConversionError, UnknownNameError, UsageError
 from ortolan_convert.passes import LINEAR_PASSES
+from ortolan_convert.sources.artifact import require
 from ortolan_convert.sources.recognise import recognise
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def convert(
         return convert_onnx(paths[0], target, samples=samples, task=task, config=config, overwrite=overwrite, say=say)
     if config is not None:
         raise UsageError("--config describes an ONNX file's task; scikit-learn artifacts describe themselves")
+    require("onnx", "onnx")
     from ortolan_convert.text_bundle import TextOptions, convert_text
 
     options = TextOptions(

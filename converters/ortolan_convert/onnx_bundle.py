@@ -15,12 +15,11 @@ from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
 from ortolan.tasks.golden import fidelity
 from ortolan.types import SessionConfig
-from ortolan_convert.provenance import provenance_of, source_of
+from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.samples import read_arrays
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
 from ortolan_convert.task_config import task_config
-from ortolan_convert.text_bundle import package_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

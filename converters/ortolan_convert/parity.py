@@ -37,11 +37,14 @@ class Answers:
         labels: int64 [n], index of the class or cluster.
         numbers: float64 [n, C] by name: ``scores``, ``probabilities``, ``distances``.
         decided_by: the name of those that the label follows from.
+        slack: float64 [n], how much a probability moves when the features are rounded otherwise; None for not at all.
+            An isotonic calibration has steps so steep that a sample on one has no exact answer.
     """
 
     labels: NDArray[Any]
     numbers: Mapping[str, NDArray[Any]]
     decided_by: str
+    slack: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ def compare(source: Answers, outputs: Mapping[str, NDArray[Any]]) -> Comparison:
     if source.decided_by in source.numbers:
         numbers = source.numbers[source.decided_by]
         gap = np.abs(numbers[rows, labels] - numbers[rows, source.labels])
-        changed &= gap > TIE * np.maximum(1.0, np.abs(numbers).max(axis=1, initial=0.0))
+        tie = TIE * np.maximum(1.0, np.abs(numbers).max(axis=1, initial=0.0))
+        changed &= gap > (tie if source.slack is None else np.maximum(tie, 2 * source.slack))
     return Comparison(changed, differences(source.numbers, outputs), labels, outputs)
 
 
@@ -103,7 +107,8 @@ def gate(source: Answers, comparison: Comparison, inputs: Sequence[object], name
     Raises:
         ParityError: a label differs, or a number by more than 1e-5; the message shows up to five such inputs.
     """
-    bad = comparison.changed | ~(comparison.difference <= TOLERANCE)
+    allowed = TOLERANCE if source.slack is None else TOLERANCE + source.slack
+    bad = comparison.changed | ~(comparison.difference <= allowed)
     if not bad.any():
         return
     worst_first = np.argsort(

@@ -1,9 +1,10 @@
-"""Where a bundle comes from: digests of its sources and versions of the packages that took part."""
+"""Where a bundle comes from and what it is called: digests of its sources and versions of the packages that took part."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
+import re
 from importlib import metadata
 from typing import TYPE_CHECKING
 
@@ -53,3 +54,9 @@ def installed(distribution: str) -> str | None:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
+
+
+def package_name(target: Path) -> str:
+    """A bundle's name: its directory's, without the suffix and what names may not hold."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.name.removesuffix(".bundle")).strip("-._")[:64]
+    return name or "model"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
@@ -14,10 +13,10 @@ from ortolan.errors import ParityError, TaskMismatchError
 from ortolan.inputs.ngrams import NgramEncoder
 from ortolan_convert.graph import FLOOR
 from ortolan_convert.linear import build_linear
-from ortolan_convert.parity import compare, fidelity, gate
+from ortolan_convert.parity import TOLERANCE, compare, fidelity, gate
 from ortolan_convert.passes import LINEAR_PASSES
 from ortolan_convert.passes.float32 import references
-from ortolan_convert.provenance import installed, provenance_of, source_of
+from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.samples import read_texts
@@ -158,7 +157,7 @@ def convert_text(
             for variant, reason in [*((variant, None) for variant in made), *left_out]
         ),
         accuracy=accuracy(answers.labels, source.names, questions),
-        warnings=tuple(_warnings(source, questions, left_out, options)),
+        warnings=tuple(_warnings(source, exam, left_out, options)),
     )
 
 
@@ -174,12 +173,6 @@ def prepare(source: TextSource) -> Prepared:
     else:
         task = {"clusters": len(source.linear.bias), "input": config}
     return Prepared(source=source, linear=linear, task=TaskSpec(source.task, task), assets=assets)
-
-
-def package_name(target: Path) -> str:
-    """A bundle's name: its directory's, without the suffix and what names may not hold."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.name.removesuffix(".bundle")).strip("-._")[:64]
-    return name or "model"
 
 
 def _variants(
@@ -266,8 +259,9 @@ def _provenance(source: TextSource, sources: Sequence[Source]) -> Provenance:
 
 
 def _warnings(
-    source: TextSource, questions: Questions, left_out: Sequence[tuple[Made, str]], options: TextOptions
+    source: TextSource, exam: Exam, left_out: Sequence[tuple[Made, str]], options: TextOptions
 ) -> Iterator[str]:
+    questions, slack = exam.questions, exam.answers.slack
     here = installed("scikit-learn")
     if source.version is not None and source.version != here:
         yield f"made with scikit-learn {source.version} and compared with the answers of the installed {here}"
@@ -280,6 +274,12 @@ def _warnings(
         yield (
             f"{questions.count} samples cannot show a drop of {options.max_drop:.2%}; "
             f"give at least {int(np.ceil(1 / options.max_drop)) if options.max_drop else 'many more'}"
+        )
+    steep = 0 if slack is None else int((slack > TOLERANCE).sum())
+    if slack is not None and steep:
+        yield (
+            f"{steep} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the source's own "
+            f"answer moves by up to {slack.max():.2g} with the rounding of its features"
         )
     for variant, reason in left_out:
         yield f"{variant.name} was left out: {reason}"

@@ -221,11 +221,6 @@ HOSTILE: list[tuple[str, Callable[[Any], object], str]] = [
         lambda rows: rows.append(rows.pop(0)),
         'expected manifest.json of at most 16777216 bytes as first member, found "assets/words/list.txt" of 8 bytes',
     ),
-    (
-        "empty",
-        lambda rows: rows.clear(),
-        "expected manifest.json of at most 16777216 bytes as first member, found nothing",
-    ),
 ]
 
 
@@ -241,6 +236,12 @@ def test_a_hostile_archive_is_refused(
     assert str(caught.value) == f"{str(changed)!r}: {message}; nothing was extracted"
     assert names(tmp_path) == before
     assert not os.path.lexists(tmp_path.parent / "escape")
+
+
+def test_an_archive_without_members_is_refused(rewrite: Rewrite, tmp_path: Path) -> None:
+    """The end of an archive is not an archive."""
+    with pytest.raises(ArchiveError, match=r"changed.tar': expected .*, found (none|nothing); nothing was extracted$"):
+        unpack(rewrite(lambda rows: rows.clear()), tmp_path / "new")
 
 
 def test_a_sparse_member_is_refused(rewrite: Rewrite, tmp_path: Path) -> None:

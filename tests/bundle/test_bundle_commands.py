@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 from click.testing import CliRunner, Result
+from onnx import helper
 
 from ortolan.bundle.directory import open_bundle
 from ortolan.cli import bundle as commands
@@ -94,6 +95,17 @@ def test_inspect_gives_a_model_as_json(model_file: Path) -> None:
     assert found["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", 3]}]
     assert (found["parameters"], found["weight_bytes"], found["external_files"]) == (3, 12, ["w.bin"])
     assert found["operators"] == {"ai.onnx::Mul": 1}
+
+
+def test_inspect_escapes_what_would_control_a_terminal(tmp_path: Path) -> None:
+    """Names in a foreign model are anybody's text."""
+    proto = helper.make_model(helper.make_graph([helper.make_node("\x1b[2J", [], ["\n"])], "g", [], []))
+    helper.set_model_props(proto, {"k\x1b": "v\u202e"})
+    (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
+    output = run("inspect", tmp_path / "m.onnx").stdout
+    assert "\\x1b[2J 1" in output
+    assert "k\\x1b = v\\u202e" in output
+    assert all(character.isprintable() for line in output.splitlines() for character in line)
 
 
 def test_verify_always_hashes_and_says_what_it_found(bundle: Bundle) -> None:

@@ -8,6 +8,7 @@ import io
 import lzma
 import os
 import pickle
+import subprocess
 import sys
 import types
 import zipfile
@@ -29,7 +30,6 @@ from sklearn.svm import LinearSVC
 
 from ortolan.errors import (
     ConversionError,
-    MissingPackageError,
     ModelFileError,
     StorageError,
     TrustRequiredError,
@@ -456,9 +456,25 @@ def test_a_damaged_skops_file(tmp_path: Path) -> None:
         convert(tmp_path / "model.skops", tmp_path / "out.bundle")
 
 
-@pytest.mark.parametrize("module", ["sklearn", "joblib"])
-def test_missing_packages_name_the_extra(module: str, sentiment: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    """Without scikit-learn or joblib the error says what to install."""
-    monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingPackageError, match=r"pip install 'ortolan\[sklearn\]'"):
-        convert(sentiment, tmp_path / "out.bundle", trust=True)
+@pytest.mark.parametrize("module", ["sklearn", "joblib", "onnx"])
+def test_missing_packages_name_the_extra(module: str, sentiment: Path, tmp_path: Path) -> None:
+    """Without scikit-learn, joblib or onnx the error says what to install."""
+    script = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from ortolan_convert.convert import convert\n"
+        "from ortolan.errors import MissingPackageError\n"
+        "try:\n    convert(sys.argv[1], sys.argv[2], trust=True)\n"
+        "except MissingPackageError as error:\n    print(error)\n"
+    )
+    arguments = [sys.executable, "-c", script, str(sentiment), str(tmp_path / "out.bundle")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert "pip install 'ortolan[sklearn]'" in done.stdout
+
+
+@pytest.mark.parametrize("option", [{"tokenizer": list}, {"preprocessor": str.lower}])
+def test_builtins_as_callables_are_named_too(option: dict[str, Any], binary: Any, converted: Convert) -> None:
+    """A class or a method of Python's own changes the answer as any function does."""
+    pipeline = make_pipeline(TfidfVectorizer(**option), LogisticRegression()).fit(*binary)
+    name = next(iter(option))
+    with pytest.raises(UnsupportedError, match=rf"option '{name}': builtins\.(list|str\.lower) is your own code"):
+        converted(pipeline)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.isotonic import IsotonicRegression
 
 from ortolan.errors import ParityError
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.parity import Answers, choose_golden, compare, fidelity, gate
 from ortolan_convert.passes import LINEAR_PASSES
 from ortolan_convert.passes.float32 import references
+from ortolan_convert.sources.calibrated import step_sizes
 
 COEFFICIENTS = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 3), st.integers(0, 9)), elements=st.floats(-1e6, 1e6, allow_nan=False)
@@ -124,3 +128,18 @@ def test_memory_counts_what_is_alive() -> None:
     built = graph.build({"n": 1})
     # The input and two values at a time: 3 * 4 bytes.
     assert built.activation_bytes.at({"n": 10}) == 120
+
+
+def test_a_sample_on_a_step_of_the_calibration_has_slack() -> None:
+    """Where rounding moves an isotonic calibrator, the source has no exact answer, and the gate allows as much."""
+    steep = IsotonicRegression(out_of_bounds="clip").fit([0.0, 1.0, 1.0 + 1e-9, 2.0], [0.0, 0.2, 0.8, 1.0])
+    model = SimpleNamespace(decision_function=lambda features: features[:, 0])
+    part = SimpleNamespace(estimator=model, calibrators=[steep])
+    features = np.array([[0.5], [1.0], [1.5]])
+    slack = step_sizes(SimpleNamespace(calibrated_classifiers_=[part]), features)
+    assert slack[[0, 2]].max() < 1e-5
+    assert slack[1] >= 0.6
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9]])
+    source = Answers(np.array([0, 0, 1]), {"probabilities": probabilities}, "probabilities", slack)
+    moved = probabilities + np.array([[0, 0], [-0.6, 0.6], [0, 0]])
+    gate(source, compare(source, {"probabilities": moved}), "abc", ["neg", "pos"])

@@ -138,9 +138,9 @@ def test_pruned_vocabulary(texts, assert_same, analyzer, limits):
     assert_same(vectorizer.fit([*texts, *texts[2:9]]), texts)
 
 
-def test_lower_casing_is_pythons_for_all_code_points(assert_same):
-    """Every code point of Unicode at the beginning, inside and at the end of words."""
-    codes = [chr(code) for code in range(sys.maxunicode + 1)]
+def test_lower_casing_is_pythons_for_every_letter(assert_same):
+    """Every code point of the planes that have letters, at the beginning, inside and at the end of words."""
+    codes = [chr(code) for code in (*range(0x20000), *range(0xE0000, 0xE0200), sys.maxunicode)]
     blocks = ["".join(codes[i : i + 4096]) for i in range(0, len(codes), 4096)]
     words = [" ".join(f"x{c}y{c}" for c in codes[i : i + 256]) for i in range(0, 0x2000, 256)]
     documents = blocks + words

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.sources.recognise import Kind
 
-_VERSION = re.compile(rb"_sklearn_version\W{1,12}?(\d+\.\d+(?:\.[0-9a-z]+)*)")
+_VERSION = re.compile(rb"_sklearn_version.{1,200}?(\d+\.\d+(?:\.\d+)*(?:\.?(?:dev|rc|post)\d+)?)", re.DOTALL)
 SCANNED_BYTES = 1 << 30
 """How much of an artifact is searched for the version it was made with."""
 
@@ -98,7 +98,7 @@ def require(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise MissingPackageError(
-            f"{package} is needed to read this artifact and cannot be imported ({error}); "
+            f"{package} is needed to convert this artifact and cannot be imported ({error}); "
             f"install it: pip install 'ortolan[sklearn]'"
         ) from None
 
@@ -126,7 +126,7 @@ def _find_version(stream: Any) -> str | None:
         if match := _VERSION.search(tail + chunk):
             return match[1].decode()
         read += len(chunk)
-        tail = chunk[-64:]
+        tail = chunk[-300:]
     return None
 
 

@@ -17,7 +17,14 @@ from ortolan_convert.sources.estimators import (
     stack_members,
 )
 
+DECISION_ROUNDING = 1e-6
+"""Relative rounding of a decision value summed from float32 features (2^-24 each)."""
+SATURATION_ROUNDING = 1e-11
+"""Rounding of a probability near 0 or 1 that comes from log likelihoods of thousands (2^-53 of each)."""
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ortolan_convert.calibration import Calibrator
     from ortolan_convert.heads import Member
     from ortolan_convert.sources.estimators import Fitted
@@ -38,6 +45,35 @@ def convert_calibrated(fitted: Fitted) -> Converted:
         for part, model, member in zip(estimator.calibrated_classifiers_, inner, members, strict=True)
     )
     return Converted(join_linears(linears, Averaged(parts), place), by_decision=False)
+
+
+def step_sizes(estimator: Any, features: Any) -> NDArray[Any]:
+    """float64 [n]: how much the probabilities of samples move with the rounding of what isotonic calibrators are given.
+
+    A calibrator may rise by a tenth between two values that differ in their last digits only: what a sample there gets
+    depends on the order of a sum, in scikit-learn too.
+
+    Args:
+        estimator: a fitted ``CalibratedClassifierCV``.
+        features: sparse [n, features].
+    """
+    total = np.zeros(features.shape[0])
+    for part in estimator.calibrated_classifiers_:
+        model = _unwrapped(part.estimator)
+        if hasattr(model, "decision_function"):
+            values = np.asarray(model.decision_function(features), np.float64)
+            rounding = DECISION_ROUNDING * np.maximum(1.0, np.abs(values))
+        else:
+            values = np.asarray(model.predict_proba(features), np.float64)
+            values = values[:, 1:] if values.shape[1] == 2 else values
+            rounding = SATURATION_ROUNDING + DECISION_ROUNDING * values * (1 - values)
+        values, rounding = (array.reshape(len(total), -1) for array in (values, rounding))
+        for column, calibrator in enumerate(part.calibrators):
+            if type(calibrator).__name__ == "IsotonicRegression":
+                ends = [calibrator.predict(values[:, column] + sign * rounding[:, column]) for sign in (-1, 1)]
+                total += np.abs(ends[1] - ends[0])
+    # Twice, because normalizing over the classes adds what the sum moves.
+    return 2 * total / len(estimator.calibrated_classifiers_)
 
 
 def _unwrapped(estimator: Any) -> Any:

@@ -22,6 +22,9 @@ Kind = Literal["pickle", "skops", "onnx"]
 HEAD_BYTES = 4096
 """How much of a file is looked at."""
 
+LARGEST_ARCHIVE = 1 << 34
+"""Bytes that a zip archive may unpack to."""
+
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or PyTables)"),
     (0, b"GGUF", "a GGUF file (llama.cpp)"),
@@ -192,8 +195,11 @@ def _zip_kind(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
+            unpacked = sum(member.file_size for member in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise ConversionError(f"{path}: a zip archive that is damaged or cut short: {error}") from None
+    if unpacked > LARGEST_ARCHIVE:
+        raise ConversionError(f"{path}: a zip archive that would unpack to {unpacked} bytes; expected a model")
     if "schema.json" in names:
         return "skops"
     for suffix, name in _ZIP_MEMBERS:

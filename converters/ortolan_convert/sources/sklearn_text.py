@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.calibration import has_steps
 from ortolan_convert.parity import Answers
+from ortolan_convert.sources.calibrated import step_sizes
 from ortolan_convert.sources.estimators import CLUSTERERS, convert_estimator
 from ortolan_convert.sources.pipeline import assemble
 from ortolan_convert.sources.vectorizer import text_features
@@ -77,7 +79,8 @@ class TextSource:
             ) from error
         labels = np.concatenate([part.labels for part in parts])
         numbers = {name: np.concatenate([part.numbers[name] for part in parts]) for name in parts[0].numbers}
-        return Answers(labels, numbers, self.decided_by)
+        slacks = [part.slack for part in parts if part.slack is not None]
+        return Answers(labels, numbers, self.decided_by, np.concatenate(slacks) if slacks else None)
 
     def _ask(self, texts: list[str]) -> Answers:
         features: Any = texts
@@ -98,7 +101,8 @@ class TextSource:
             numbers["scores"] = np.asarray(model.predict_log_proba(features), np.float64)
         index = {label: position for position, label in enumerate(model.classes_.tolist())}
         labels = np.array([index[label] for label in np.asarray(predicted).tolist()], np.int64)
-        return Answers(labels, numbers, self.decided_by)
+        slack = step_sizes(model, features) if has_steps(self.linear.head) else None
+        return Answers(labels, numbers, self.decided_by, slack)
 
 
 def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:

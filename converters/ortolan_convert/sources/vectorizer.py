@@ -110,11 +110,11 @@ def check_callables(pipeline: TextPipeline) -> None:
     """
     for step in pipeline.steps:
         for option, value in step.estimator.get_params(deep=False).items():
-            if not callable(value) or isinstance(value, type) or hasattr(value, "get_params"):
+            if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
                 continue
             if option == "tokenizer" and jieba_method(value) is not None:
                 continue
-            module = getattr(value, "__module__", None) or "?"
+            module = getattr(value, "__module__", None) or "builtins"
             if option == "score_func" and module.startswith("sklearn."):
                 continue
             name = getattr(value, "__qualname__", None) or type(value).__qualname__

@@ -6,6 +6,7 @@ that nothing is extracted that was not announced. Equal bundles give equal archi
 
 from __future__ import annotations
 
+import os
 import tarfile
 from hashlib import sha256
 from io import BufferedReader, BytesIO, FileIO
@@ -24,7 +25,6 @@ from ortolan.bundle.write import write_files
 from ortolan.errors import ArchiveError, ManifestError, StorageError, UsageError, VerificationError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Iterator, Mapping
 
 _MAX_READ = max(MAX_JSON_BYTES, CHUNK_BYTES)
@@ -162,6 +162,12 @@ class _Bounded(BufferedReader):
         if size is None or not 0 <= size <= _MAX_READ:
             raise ArchiveError(f"expected headers of at most {_MAX_READ} bytes, found one of {size}")
         return super().read(size)
+
+    def seek(self, target: int, whence: int = os.SEEK_SET, /) -> int:
+        # Before Python 3.11, tarfile does this for an archive without members; the system's error would say nothing.
+        if target < 0 and whence == os.SEEK_SET:
+            raise ArchiveError("expected members, found none")
+        return super().seek(target, whence)
 
 
 def _extract(archive: tarfile.TarFile, root: Path) -> bytes:

@@ -121,7 +121,7 @@ def bundle_text(bundle: Bundle) -> str:
             "",
             "Fidelity was measured on generated inputs: convert with --samples for figures that mean something.",
         ]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
 
 
 def _variant_row(bundle: Bundle, variant: Variant) -> tuple[str, ...]:
@@ -192,9 +192,9 @@ def model_text(path: Path, model: OnnxModel) -> str:
         ("parameters", f"{parameters or 'none'} ({size(model.weight_bytes)})"),
         ("operators", _operators(model)),
         *(("external data", location) for location in model.external_files),
-        *(("metadata", f"{key} = {_one_line(value)}") for key, value in model.metadata.items()),
+        *(("metadata", f"{key} = {_shorten(value)}") for key, value in model.metadata.items()),
     ]
-    return "\n".join(f"{name:<15}{value}" for name, value in facts)
+    return "\n".join(_printable(f"{name:<15}{value}") for name, value in facts)
 
 
 def _operators(model: OnnxModel) -> str:
@@ -203,9 +203,13 @@ def _operators(model: OnnxModel) -> str:
     return f"{model.operators.total() if ranked else 0} nodes: {counted or 'none'}"
 
 
-def _one_line(value: str, limit: int = 100) -> str:
-    shown = value if len(value) <= limit else value[:limit] + "…"
-    return shown if shown.isprintable() else repr(shown)
+def _shorten(value: str, limit: int = 100) -> str:
+    return value if len(value) <= limit else value[:limit] + "…"
+
+
+def _printable(line: str) -> str:
+    """The line with escapes for what would move the cursor or hide text on a terminal: names come from anybody."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def size(count: int) -> str:

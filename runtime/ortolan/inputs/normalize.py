@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ortolan.errors import MissingPackageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from ortolan.inputs.config import NgramConfig
 
@@ -56,13 +56,13 @@ def tokenizer(config: NgramConfig) -> Tokenize:
     Raises:
         MissingPackageError: the tokenizer's package is not installed, or in a version that cuts differently.
     """
-    split: Callable[[str], Iterable[str]]
+    split: Tokenize
     if config.tokenizer is not None:
         split = _jieba(config.tokenizer_version or "")
     else:
         split = re.compile(config.token_pattern or "").findall
     if config.stop_words is None:
-        return lambda text: list(split(text))
+        return split
     stop = frozenset(config.stop_words)
     return lambda text: [token for token in split(text) if token not in stop]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,14 +131,15 @@ class WordSymbols:
         """All texts, in blocks of bounded size."""
         for first, group in _groups(texts):
             documents = [self._tokenize(self._normalize(text)) for text in group]
-            distinct = list(dict.fromkeys(token for document in documents for token in document))
+            lengths = [len(document) for document in documents]
+            distinct = list(dict.fromkeys(chain.from_iterable(documents)))
             ids = dict(zip(distinct, self._words.lookup(distinct), strict=True))
-            symbols: list[int] = []
-            for document in documents:
-                symbols.extend(map(ids.__getitem__, document))
-                symbols.append(0)
-            starts = _starts([len(document) for document in documents])
-            yield Block(np.array(symbols, np.uint32), starts, first)
+            starts = _starts(lengths)
+            symbols = np.zeros(sum(lengths) + len(lengths), np.uint32)
+            known = np.ones(len(symbols), bool)
+            known[starts + lengths] = False
+            symbols[known] = np.fromiter(map(ids.__getitem__, chain.from_iterable(documents)), np.uint32)
+            yield Block(symbols, starts, first)
 
 
 def _groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
