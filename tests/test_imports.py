@@ -14,6 +14,7 @@ import pytest
 LAYERS = [
     "errors",
     "types",
+    "digest",
     "state",
     "bundle",
     "hardware",

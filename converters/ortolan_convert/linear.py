@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import BuiltModel, Value
     from ortolan_convert.heads import Head
-
-Compute = Literal["float32", "float64"]
+    from ortolan_convert.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,29 +55,6 @@ class Linear:
             threshold=self.threshold,
             every_feature=self.every_feature,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weights:
-    """Coefficients as a variant stores them.
-
-    Args:
-        precision: the variant's name for it, e.g. ``"int8"``.
-        stored: [features, columns] in the storage type.
-        scale: float64 [columns] that ``stored`` is multiplied by; None for 1.
-        compute: the type that the arithmetic is done in.
-    """
-
-    precision: str
-    stored: NDArray[Any]
-    scale: NDArray[Any] | None = None
-    compute: Compute = "float32"
-
-    @property
-    def decoded(self) -> NDArray[Any]:
-        """float64 [columns, features]: what the stored numbers mean."""
-        values: NDArray[Any] = self.stored.astype(np.float64).T
-        return values if self.scale is None else values * self.scale[:, None]
 
 
 def build_linear(model: Linear, weights: Weights, nominal: Mapping[str, int]) -> BuiltModel:

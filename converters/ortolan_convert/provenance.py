@@ -1,4 +1,4 @@
-"""Where a bundle comes from and what it is called: digests of its sources and versions of the packages that took part."""
+"""A bundle's origin and name: digests of its sources, and versions of the packages that took part."""
 
 from __future__ import annotations
 

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from ortolan.types import Fidelity
     from ortolan_convert.convert import Progress
     from ortolan_convert.graph import BuiltModel
-    from ortolan_convert.linear import Linear, Weights
+    from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.questions import Questions
     from ortolan_convert.sources.recognise import Kind
+    from ortolan_convert.weights import Weights
 
 PROVIDERS = ("cpu", "cuda", "openvino", "tensorrt")
 """Execution providers that run these graphs."""

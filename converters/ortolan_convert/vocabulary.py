@@ -19,6 +19,7 @@ n: number of features)::
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import combinations, pairwise
@@ -207,7 +208,8 @@ def _token_test(spec: NgramConfig) -> Callable[[str], bool]:
 def _may_match_space(pattern: str) -> bool:
     """Whether a match of the regular expression may contain a space; True where that is hard to tell."""
     try:
-        parser: Any = import_module("re._parser")  # `re`'s own parser: undocumented, but there is no other
+        # The parser of `re` itself: undocumented, but there is no other. It had another name before Python 3.11.
+        parser: Any = import_module("re._parser" if sys.version_info >= (3, 11) else "sre_parse")
         return _consumes_space(parser.parse(pattern))
     except (ImportError, AttributeError, TypeError, ValueError, re.error):
         return True

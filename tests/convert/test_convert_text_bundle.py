@@ -25,7 +25,7 @@ from ortolan.bundle.directory import open_bundle
 from ortolan.errors import InputError, ParityError, StorageError, TaskMismatchError, UnknownNameError, UsageError
 from ortolan.tasks.golden import read_golden
 from ortolan_convert.convert import convert
-from ortolan_convert.linear import Weights
+from ortolan_convert.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.linear import Compute, Weights
+    from ortolan_convert.weights import Compute, Weights
 
 LINEAR_PASSES: Mapping[str, Callable[[NDArray[Any], Compute], Weights]] = {"fp16": float16, "int8": int8}
 """Passes over the coefficients of a linear model, by the name of the variant they make, largest first."""

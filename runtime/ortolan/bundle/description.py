@@ -161,7 +161,7 @@ class Manifest:
 
     def variant_digest(self, variant: Variant) -> str:
         """SHA-256 over the variant's rows of ``files``: equal for equal variants, whatever else is in the bundle."""
-        from hashlib import sha256
+        from ortolan.digest import sha256
 
         digest = sha256()
         for path in sorted(self.files):

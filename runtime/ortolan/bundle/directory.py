@@ -103,7 +103,7 @@ def read_manifest(root: Path) -> tuple[Manifest, str]:
     Raises:
         BundleError, ManifestError, StorageError: as for :func:`open_bundle`.
     """
-    from hashlib import sha256
+    from ortolan.digest import sha256
 
     _check_directory(root)
     document = read_bounded(root / MANIFEST, MAX_JSON_BYTES)

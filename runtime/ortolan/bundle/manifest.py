@@ -70,7 +70,7 @@ OURS = "additional_metadata.ortolan"
 
 def described(manifest: Manifest) -> Manifest:
     """The same manifest with the rows of its own ``component.json`` files brought up to date, rows sorted by path."""
-    from hashlib import sha256
+    from ortolan.digest import sha256
 
     files = dict(manifest.files)
     for component in manifest.components:

@@ -65,7 +65,7 @@ def verify_files(root: Path, manifest: Manifest, digest: str, mode: Mode = "once
 
 
 def _stamp_name(root: Path, digest: str) -> str:
-    from hashlib import sha256
+    from ortolan.digest import sha256
 
     place = sha256(os.fsencode(root)).hexdigest()
     return f"verified/{digest[:32]}-{place[:16]}.json"

@@ -47,7 +47,7 @@ def candidate_digest(manifest: Manifest, candidate: Candidate) -> str:
     ]
     if len(digests) == 1:
         return digests[0]
-    from hashlib import sha256
+    from ortolan.digest import sha256
 
     return sha256("\n".join(digests).encode("ascii")).hexdigest()
 

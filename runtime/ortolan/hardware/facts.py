@@ -82,7 +82,7 @@ class Hardware:
         Board and system-on-chip names are left out: they come from the device tree, which containers hide, and a
         container must find what was measured outside it. Core parts, clocks, caches and memory say the same.
         """
-        from hashlib import sha256
+        from ortolan.digest import sha256
 
         facts = self.to_json()
         del facts["board"], facts["processor"]
