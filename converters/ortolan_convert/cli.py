@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--trust", is_flag=True, help="Read joblib and pickle files, which run code from them.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
 @click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of an ONNX file.")
-@click.option("--quantize", default="fp16,int8", show_default=True, help="Smaller variants to try; '' for none.")
+@click.option("--quantize", metavar="NAMES", help="Smaller variants to try: fp16,int8 (default: all; '' for none).")
 @click.option("--max-drop", default=0.01, show_default=True, help="Share of decisions a variant may change.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
@@ -35,7 +35,7 @@ def convert(
     trust: bool,
     task: str | None,
     config: str | None,
-    quantize: str,
+    quantize: str | None,
     max_drop: float,
     overwrite: bool,
     as_json: bool,
@@ -55,7 +55,7 @@ def convert(
         trust=trust,
         task=task,
         config=config,
-        quantize=[name.strip() for name in quantize.split(",") if name.strip()],
+        quantize=None if quantize is None else [name.strip() for name in quantize.split(",") if name.strip()],
         max_drop=max_drop,
         overwrite=overwrite,
         progress=_say if sys.stderr.isatty() else None,
@@ -85,8 +85,10 @@ def _variant(variant: VariantReport) -> str:
     parts = [f"{variant.name:<7} {variant.bytes / 1000:.0f} kB"]
     if variant.bundle_bytes is not None:
         parts.append(f"bundle with it alone {variant.bundle_bytes / 1000:.0f} kB")
-    if variant.fidelity is not None:
-        fidelity = variant.fidelity
+    fidelity = variant.fidelity
+    if fidelity is not None and fidelity.metric == "tensor":
+        parts.append(f"the file as it is; two runs on {fidelity.n} inputs differ by at most {fidelity.worst:.2g}")
+    elif fidelity is not None:
         changed = round(fidelity.drop * fidelity.n)
         inputs = "samples" if fidelity.inputs == "samples" else "made-up inputs"
         parts.append(

@@ -30,7 +30,7 @@ def convert(
     trust: bool = False,
     task: str | None = None,
     config: str | Path | None = None,
-    quantize: Sequence[str] = ("fp16", "int8"),
+    quantize: Sequence[str] | None = None,
     max_drop: float = DEFAULT_MAX_DROP,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -45,7 +45,7 @@ def convert(
         trust: read files that run code when read (joblib, pickle).
         task: expected task; for an ONNX file the task that ``config`` describes.
         config: YAML file with the task's configuration, for an ONNX file.
-        quantize: smaller variants to try.
+        quantize: smaller variants to try; None for all there are (an ONNX file has none yet).
         max_drop: largest share of samples whose decision a variant may change, 0 to 1.
         overwrite: replace a bundle that is already there.
         progress: told in a few words what happens next.
@@ -65,7 +65,7 @@ def convert(
     """
     paths = [Path(path) for path in ([artifacts] if isinstance(artifacts, str | Path) else artifacts)]
     target = Path(output)
-    for name in quantize:
+    for name in quantize or ():
         if name not in LINEAR_PASSES:
             raise UnknownNameError("precision", name, LINEAR_PASSES)
     if not paths:
@@ -76,13 +76,20 @@ def convert(
     kinds = [recognise(path) for path in paths]
     say = progress or (lambda _: None)
     if "onnx" in kinds:
-        from ortolan_convert.onnx_bundle import convert_onnx
+        from ortolan_convert.onnx_bundle import OnnxOptions, convert_onnx
 
         if len(paths) > 1:
             raise ConversionError(
                 f"{paths[kinds.index('onnx')]}: an ONNX file is converted alone, found {len(paths)} files"
             )
-        return convert_onnx(paths[0], target, samples=samples, task=task, config=config, overwrite=overwrite, say=say)
+        onnx_options = OnnxOptions(
+            samples=None if samples is None else Path(samples),
+            task=task,
+            config=None if config is None else Path(config),
+            quantize=tuple(quantize or ()),
+            overwrite=overwrite,
+        )
+        return convert_onnx(paths[0], target, onnx_options, say)
     if config is not None:
         raise UsageError("--config describes an ONNX file's task; scikit-learn artifacts describe themselves")
     require("onnx", "onnx")
@@ -92,7 +99,7 @@ def convert(
         samples=None if samples is None else Path(samples),
         trust=trust,
         task=task,
-        quantize=tuple(name for name in LINEAR_PASSES if name in quantize),
+        quantize=tuple(name for name in LINEAR_PASSES if quantize is None or name in quantize),
         max_drop=max_drop,
         overwrite=overwrite,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +22,8 @@ from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, give
 from ortolan_convert.task_config import task_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
@@ -36,26 +37,28 @@ GOLDEN_BYTES = 64 << 20
 """Fewer do if they would take more than this, uncompressed."""
 
 
-def convert_onnx(
-    path: Path,
-    target: Path,
-    *,
-    samples: str | Path | None,
-    task: str | None,
-    config: str | Path | None,
-    overwrite: bool,
-    say: Progress,
-) -> ConversionReport:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxOptions:
+    """The options of a conversion; see :func:`ortolan_convert.convert.convert`."""
+
+    samples: Path | None
+    task: str | None
+    config: Path | None
+    quantize: tuple[str, ...]
+    overwrite: bool
+
+
+def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) -> ConversionReport:
     """Convert an ONNX file; see :func:`ortolan_convert.convert.convert`."""
-    settings = task_config(None if config is None else Path(config), task)
+    settings = task_config(options.config, options.task)
     say("reading the model")
     source = read_onnx(path)
     for name in settings.dims:
         if name not in source.free_dims:
             known = ", ".join(source.free_dims) or "none"
-            raise UsageError(f"{config}: dims.{name}: the model has no such free dimension; it has: {known}")
+            raise UsageError(f"{options.config}: dims.{name}: the model has no such free dimension; it has: {known}")
     dims = {name: settings.dims.get(name, 1) for name in source.free_dims}
-    arrays = None if samples is None else given_inputs(source, read_arrays(Path(samples)), Path(samples))
+    arrays = None if options.samples is None else given_inputs(source, read_arrays(options.samples), options.samples)
     say("running the model")
     inputs, outputs, again = _run_twice(source, dims, arrays)
     worst = max(_difference(one, other) for one, other in zip(outputs, again, strict=True))
@@ -87,7 +90,7 @@ def convert_onnx(
         components=[("model", [(variant, info, {"model.onnx": path, **external})])],
         assets={},
         golden={"inputs.npz": _packed(inputs[:shipped]), "outputs.npz": _packed(outputs[:shipped])},
-        overwrite=overwrite,
+        overwrite=options.overwrite,
     )
     report = VariantReport(
         name=variant,
@@ -95,19 +98,23 @@ def convert_onnx(
         bundle_bytes=bundle.manifest.variant_storage(variant),
         fidelity=info.fidelity,
     )
-    warnings = []
-    if arrays is None:
-        warnings.append("no samples were given: the golden inputs are random; give real ones with --samples DATA.npz")
-    if shipped < GOLDEN:
-        warnings.append(f"only {shipped} golden samples are in the bundle; 16 make a check on the device worth more")
     return ConversionReport(
         bundle=bundle,
         task="tensor",
         provenance=provenance,
         variants=(report,),
         accuracy=None,
-        warnings=tuple(warnings),
+        warnings=tuple(_warnings(options, shipped)),
     )
+
+
+def _warnings(options: OnnxOptions, shipped: int) -> Iterator[str]:
+    if options.samples is None:
+        yield "no samples were given: the golden inputs are random; give real ones with --samples DATA.npz"
+    if shipped < GOLDEN:
+        yield f"only {shipped} golden samples are in the bundle; {GOLDEN} make a check on the device worth more"
+    if options.quantize:
+        yield f"{', '.join(options.quantize)}: an ONNX file is taken as it is, smaller variants are not made of it yet"
 
 
 def _run_twice(

@@ -471,7 +471,7 @@ def test_missing_packages_name_the_extra(module: str, sentiment: Path, tmp_path:
     assert "pip install 'ortolan[sklearn]'" in done.stdout
 
 
-@pytest.mark.parametrize("option", [{"tokenizer": list}, {"preprocessor": str.lower}])
+@pytest.mark.parametrize("option", [{"tokenizer": list, "token_pattern": None}, {"preprocessor": str.lower}])
 def test_builtins_as_callables_are_named_too(option: dict[str, Any], binary: Any, converted: Convert) -> None:
     """A class or a method of Python's own changes the answer as any function does."""
     pipeline = make_pipeline(TfidfVectorizer(**option), LogisticRegression()).fit(*binary)

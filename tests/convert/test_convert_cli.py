@@ -69,3 +69,9 @@ def test_help_imports_nothing_heavy() -> None:
     script = "import sys, ortolan_convert.cli; print([m for m in ('sklearn', 'onnx', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_progress_stays_out_of_a_pipe(sentiment: Path, tmp_path: Path) -> None:
+    """Progress is for terminals: in a pipe standard error holds warnings alone."""
+    _, stderr = _run(sentiment, "-o", tmp_path / "out.bundle", "--trust")
+    assert all(line.startswith("warning: ") for line in stderr.splitlines())

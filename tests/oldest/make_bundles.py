@@ -20,7 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
-from ortolan_convert import convert
+from ortolan_convert.convert import convert
 
 POSITIVE = ["好用 很好", "喜欢 这个 颜色", "great phone, works well", "I love the colour", "very good, très bien"]
 NEGATIVE = ["不好 太差", "退货 质量 差", "bad phone, does not work", "I hate the colour", "terrible, très mauvais"]
