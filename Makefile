@@ -4,10 +4,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 WHEEL_ENV := .venvs/wheel
-OLDEST := 1.20.1 1.23.2 1.29.0
+OLDEST := 1.20.1 1.23.2
 SOURCES := $(shell find runtime benchmarks/ortolan_bench converters -name '*.py' -o -name '*.yaml' -o -name 'py.typed') README.md
 PIP := -m pip --disable-pip-version-check install --quiet
-TOOLS := 'ruff==0.17.*' 'mypy==2.4.*' 'hatchling>=1.26' types-PyYAML types-psutil
+TOOLS := 'ruff==0.17.*' 'mypy==2.4.*' 'hatchling>=1.26'
 # A clean room for the tests: no user site, no plug-ins of the host, messages that do not depend on the locale.
 ISOLATED := env -u PYTHONPATH PYTHONNOUSERSITE=1
 
@@ -57,8 +57,8 @@ test-wheel: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
 	@tests/away $(WHEEL_ENV)/bin/python tests
 
-# The runtime's slice on the oldest onnxruntime that is supported, on the last one for Python 3.10, and on the first that
-# reads model packages, with bundles made by the newest.
+# The runtime's slice on the oldest onnxruntime that is supported and on the last one for Python 3.10, with bundles made by
+# the newest.
 test-oldest: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
 	@for version in $(OLDEST); do tests/oldest/run $$version $(WHEEL_ENV)/bin/python $(PYTHON) || exit 1; done

@@ -67,7 +67,7 @@ def test_readme_commands_run(tmp_path: Path) -> None:
     for language, on_device, text in blocks():
         if language not in {"sh", "python"}:
             continue
-        code = text.replace("aarch64", platform.machine()).replace("--python-version 3.11", f"--python-version {VERSION}")
+        code = text.replace("aarch64", platform.machine()).replace("version 3.11", f"version {VERSION}")
         where = tmp_path / ("device" if on_device else "pc")
         venv = tmp_path / "home" / "ortolan" / "bin"
         path = f"{venv}:{env['PATH']}" if on_device and venv.exists() else env["PATH"]

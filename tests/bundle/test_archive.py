@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tarfile
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -283,12 +284,24 @@ def test_a_hostile_manifest_in_an_archive_is_refused(rewrite: Rewrite, tmp_path:
         document = json.loads(rows[0][1])
         files = document["additional_metadata"]["ortolan"]["files"]
         files["../escape"] = files["golden/inputs.json"]
-        _swap_content("manifest.json", json.dumps(document).encode())(rows)
+        hostile = json.dumps(document).encode()
+        _swap_content("manifest.json", hostile)(rows)
+        rows[0][0].pax_headers = {"ORTOLAN.sha256": sha256(hostile).hexdigest()}
         _add("../escape", content=b"[]")(rows)
 
     with pytest.raises(ManifestError, match=r"files\[\"../escape\"\]: expected a relative path within the bundle"):
         unpack(rewrite(change), tmp_path / "new")
     assert not (tmp_path.parent / "escape").exists()
+
+
+def test_a_changed_manifest_in_an_archive_is_refused(rewrite: Rewrite, tmp_path: Path) -> None:
+    """Also where it still makes sense: the archive holds the digest of the manifest that was packed."""
+
+    def change(rows: list[tuple[tarfile.TarInfo, bytes]]) -> None:
+        _swap_content("manifest.json", rows[0][1].replace(b'"1.0.0"', b'"1.0.1"'))(rows)
+
+    with pytest.raises(ArchiveError, match=r"manifest\.json is not the one that was packed"):
+        unpack(rewrite(change), tmp_path / "new")
 
 
 def test_a_model_with_data_outside_is_not_unpacked(

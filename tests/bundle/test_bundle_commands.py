@@ -120,14 +120,14 @@ def test_verify_always_hashes_and_says_what_it_found(bundle: Bundle) -> None:
 
 
 def test_pack_and_unpack_name_their_results_by_default(bundle: Bundle, tmp_path: Path) -> None:
-    """X.bundle becomes X.tar and the reverse; nothing is printed on standard output."""
+    """X.bundle becomes X.bundle.tar and the reverse; nothing is printed on standard output."""
     packed = run("pack", bundle.path)
     assert packed.stdout == ""
-    assert packed.stderr.startswith(f"wrote {tmp_path / 'doubled.tar'}, ")
+    assert packed.stderr.startswith(f"wrote {tmp_path / 'doubled.bundle.tar'}, ")
     with pytest.raises(StorageError, match="already exists"):
-        run("unpack", tmp_path / "doubled.tar")
-    run("unpack", tmp_path / "doubled.tar", "--overwrite")
-    run("unpack", tmp_path / "doubled.tar", "-o", tmp_path / "other")
+        run("unpack", tmp_path / "doubled.bundle.tar")
+    run("unpack", tmp_path / "doubled.bundle.tar", "--overwrite")
+    run("unpack", tmp_path / "doubled.bundle.tar", "-o", tmp_path / "other")
     assert open_bundle(tmp_path / "other").digest == bundle.digest
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(
     not hasattr(onnxruntime, "ModelPackageContext"),
-    reason="this onnxruntime has no model packages (they came with 1.29)",
+    reason="this onnxruntime has no model packages to read with Python (1.29 to 1.31 have them in C only)",
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan_convert.weights import Weights
+from ortolan_convert.weights import Weights, largest_magnitudes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,6 @@ def float16(coefficients: NDArray[Any], compute: Compute) -> Weights:
         coefficients: float64 [columns, features].
         compute: the reference's arithmetic.
     """
-    largest = np.abs(coefficients).max(axis=1, initial=0.0)
-    scale = np.exp2(np.ceil(np.log2(np.where(largest > 0, largest, 1.0))))
+    scale = np.exp2(np.ceil(np.log2(largest_magnitudes(coefficients))))
     stored = np.ascontiguousarray((coefficients / scale[:, None]).T).astype(np.float16)
     return Weights(precision="fp16", stored=stored, scale=None if (scale == 1).all() else scale, compute=compute)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan_convert.weights import Weights
+from ortolan_convert.weights import Weights, largest_magnitudes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ def int8(coefficients: NDArray[Any], compute: Compute) -> Weights:
         coefficients: float64 [columns, features].
         compute: the reference's arithmetic.
     """
-    largest = np.abs(coefficients).max(axis=1, initial=0.0)
-    scale = np.where(largest > 0, largest, 1.0) / LEVELS
+    scale = largest_magnitudes(coefficients) / LEVELS
     stored = np.ascontiguousarray(np.rint(coefficients / scale[:, None]).T).astype(np.int8)
     return Weights(precision="int8", stored=stored, scale=scale, compute=compute)

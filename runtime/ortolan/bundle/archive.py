@@ -1,7 +1,8 @@
 """A bundle as one file for transport, and smaller bundles made from larger ones.
 
 The archive is a plain ``.tar`` whose first member is ``manifest.json``: it names every other member with its size, so
-that nothing is extracted that was not announced. Equal bundles give equal archives.
+that nothing is extracted that was not announced. A PAX header of that member holds the bundle's digest, so that damage to
+the manifest itself shows. Equal bundles give equal archives.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
 _MAX_READ = max(MAX_JSON_BYTES, CHUNK_BYTES)
+_DIGEST = "ORTOLAN.sha256"
+"""PAX keyword of the bundle's digest."""
 _DAMAGE = (tarfile.TarError, EOFError, ValueError, ArithmeticError, LookupError, TypeError, RecursionError)
 """What tarfile raises for damaged archives, beside its own errors."""
 
@@ -50,7 +53,9 @@ def pack(bundle: str | os.PathLike[str], target: str | os.PathLike[str], *, over
         manifest = read_bounded(opened.path / MANIFEST, MAX_JSON_BYTES)
         if sha256(manifest).hexdigest() != opened.digest:
             raise VerificationError(f"{MANIFEST!r} changed while it was packed")
-        archive.addfile(_member(MANIFEST, len(manifest)), BytesIO(manifest))
+        first = _member(MANIFEST, len(manifest))
+        first.pax_headers = {_DIGEST: opened.digest}
+        archive.addfile(first, BytesIO(manifest))
         for path, entry in sorted(opened.manifest.files.items()):
             source = _Checked(opened.path / path, path, entry)
             archive.addfile(_member(path, entry.bytes), source)
@@ -178,6 +183,10 @@ def _extract(archive: tarfile.TarFile, root: Path) -> bytes:
         raise ArchiveError(f"expected {MANIFEST} of at most {MAX_JSON_BYTES} bytes as first member, found {found}")
     _check_kind(first)
     document = b"".join(_pieces(archive, first))
+    if sha256(document).hexdigest() != first.pax_headers.get(_DIGEST):
+        raise ArchiveError(
+            f"{MANIFEST} is not the one that was packed: the archive is damaged, or made by another program"
+        )
     files = listed_files(document)
     write_file(root / MANIFEST, document)
     missing = dict(files)

@@ -56,7 +56,7 @@ def verify(bundle: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("bundle", type=_PATH)
-@click.option("-o", "--output", metavar="FILE.tar", type=_PATH, help="Default: the bundle's name with .tar.")
+@click.option("-o", "--output", metavar="FILE.tar", type=_PATH, help="Default: the bundle's name and .tar.")
 @_overwrite
 def pack(bundle: Path, output: Path | None, overwrite: bool) -> None:
     """Write BUNDLE as one .tar file, for transport.
@@ -65,7 +65,7 @@ def pack(bundle: Path, output: Path | None, overwrite: bool) -> None:
     """
     from ortolan.bundle import archive
 
-    target = archive.pack(bundle, output or _sibling(bundle, ".tar"), overwrite=overwrite)
+    target = archive.pack(bundle, output or _packed(bundle), overwrite=overwrite)
     click.echo(f"wrote {target}, {size(target.stat().st_size)}", err=True)
 
 
@@ -80,7 +80,7 @@ def unpack(archive: Path, output: Path | None, overwrite: bool) -> None:
     """
     from ortolan.bundle.archive import unpack as extract
 
-    bundle = extract(archive, output or _sibling(archive, ".bundle"), overwrite=overwrite)
+    bundle = extract(archive, output or _unpacked(archive), overwrite=overwrite)
     click.echo(f"wrote {bundle.path}, digest {bundle.digest}", err=True)
 
 
@@ -100,7 +100,13 @@ def subset(bundle: Path, variants: tuple[str, ...], output: Path, overwrite: boo
     click.echo(f"wrote {output}, {size(storage(smaller))}", err=True)
 
 
-def _sibling(path: Path, suffix: str) -> Path:
-    """The path with another suffix, also for ``.`` and ``..``."""
-    named = path if path.name not in {"", ".."} else path.resolve()
-    return named.with_suffix(suffix) if named.name else named
+def _packed(bundle: Path) -> Path:
+    """``x.bundle`` -> ``x.bundle.tar``, also for ``.`` and ``..``."""
+    named = bundle if bundle.name not in {"", ".."} else bundle.resolve()
+    return named.with_name(f"{named.name}.tar")
+
+
+def _unpacked(archive: Path) -> Path:
+    """``x.bundle.tar`` -> ``x.bundle``; ``x.tar`` and ``x`` too."""
+    named = archive if archive.name not in {"", ".."} else archive.resolve()
+    return named.with_name(f"{named.name.removesuffix('.tar').removesuffix('.bundle') or 'model'}.bundle")
