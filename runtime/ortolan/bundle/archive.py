@@ -1,8 +1,8 @@
 """A bundle as one file for transport, and smaller bundles made from larger ones.
 
 The archive is a plain ``.tar`` whose first member is ``manifest.json``: it names every other member with its size, so
-that nothing is extracted that was not announced. A PAX header of that member holds the bundle's digest, so that damage to
-the manifest itself shows. Equal bundles give equal archives.
+that nothing is extracted that was not announced. A PAX header of that member holds the bundle's digest, so that damage
+to the manifest itself shows. Equal bundles give equal archives.
 """
 
 from __future__ import annotations
