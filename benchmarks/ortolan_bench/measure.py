@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,6 +11,7 @@ from ortolan_bench.progress import Estimate, Progress
 from ortolan_bench.protocol import WorkerFailed
 from ortolan_bench.result import CandidateResult
 from ortolan_bench.schedule import Step, block_count, schedule
+from ortolan_bench.statistics import level
 from ortolan_bench.validity import Evidence, judge
 
 if TYPE_CHECKING:
@@ -272,7 +272,9 @@ class Instrument:
     def _result(self, target: Target, found: _Findings) -> CandidateResult:
         evidence = Evidence(
             usage=found.usage,
-            block_medians_s=[[median(block) for block in blocks] for blocks in found.blocks if blocks],
+            block_levels_s=[
+                [level(block, self._workload.count) for block in blocks] for blocks in found.blocks if blocks
+            ],
             settled=found.settled,
             samples=sum(len(block) for blocks in found.blocks for block in blocks),
             complete=self.complete,

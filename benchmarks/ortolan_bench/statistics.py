@@ -114,6 +114,17 @@ def mean(samples: Sequence[float]) -> float:
     return fsum(samples) / len(samples)
 
 
+def level(samples: Sequence[float], inputs: int) -> float:
+    """How long one run took, in a block that walked cyclically through ``inputs`` different inputs.
+
+    The mean over the inputs of each one's median. The median over all would jump between two inputs of different cost
+    when nearly nothing changed. The plain median if not every input had its turn.
+    """
+    if len(samples) < inputs:
+        return median(samples)
+    return mean([median(samples[first::inputs]) for first in range(inputs)])
+
+
 def relative_spread(values: Sequence[float]) -> float:
     """(largest - smallest) / smallest of positive values; 0 for fewer than two."""
     if len(values) < 2 or min(values) <= 0:

@@ -48,14 +48,14 @@ class Evidence:
 
     Args:
         usage: what the machine did while its blocks were timed.
-        block_medians_s: per process, the median of each of its blocks in seconds.
+        block_levels_s: per process, how long one run took in each of its blocks, in seconds; see `statistics.level`.
         settled: per process, whether its warm-up reached a steady state.
         samples: number of samples in all.
         complete: whether every planned block was measured.
     """
 
     usage: Usage = field(default_factory=Usage)
-    block_medians_s: Sequence[Sequence[float]] = ()
+    block_levels_s: Sequence[Sequence[float]] = ()
     settled: Sequence[bool] = ()
     samples: int = 0
     complete: bool = True
@@ -88,7 +88,7 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 
 def _drift(evidence: Evidence) -> float:
-    spreads = [relative_spread(blocks) for blocks in evidence.block_medians_s]
+    spreads = [relative_spread(blocks) for blocks in evidence.block_levels_s]
     return median(spreads) if spreads else 0.0
 
 
@@ -122,7 +122,7 @@ TABLE: tuple[Threshold, ...] = (
         "invalid",
         0.10,
         _drift,
-        "the median moved by {value} between blocks of one process (limit {limit}): "
+        "the latency moved by {value} between blocks of one process (limit {limit}): "
         "let the machine cool down, fix its clock, or measure longer with --seconds",
     ),
     Threshold(
@@ -137,7 +137,7 @@ TABLE: tuple[Threshold, ...] = (
         "processes",
         "unknown",
         -MIN_PROCESSES,
-        lambda e: -len(e.block_medians_s),
+        lambda e: -len(e.block_levels_s),
         f"fewer than {MIN_PROCESSES} processes were measured: "
         f"how much they differ is not known; give --processes {MIN_PROCESSES} or more",
     ),

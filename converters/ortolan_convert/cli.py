@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ortolan.choose.units import format_size
+from ortolan.cli.tables import table
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ortolan_convert.report import ConversionReport, VariantReport
 
 
@@ -65,7 +70,7 @@ def convert(
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
-        click.echo("\n".join(_lines(report)))
+        click.echo("\n".join([*_lines(report), "", "* with 95 % confidence"]))
 
 
 def _say(step: str) -> None:
@@ -73,28 +78,41 @@ def _say(step: str) -> None:
 
 
 def _lines(report: ConversionReport) -> list[str]:
-    """The report for people: one line per variant."""
+    """The report for people: what it was compared on, and a table of the variants."""
     made = [variant for variant in report.variants if variant.left_out is None]
-    lines = [f"{report.bundle.path}: {report.task}, {len(made)} variant{'' if len(made) == 1 else 's'}"]
-    if report.accuracy is not None:
-        lines.append(f"  source  {report.accuracy:.2%} of the sample labels right")
-    return lines + [f"  {_variant(variant)}" for variant in made]
+    original = sum(source.bytes for source in report.provenance.sources)
+    rows: list[tuple[str, ...]] = [
+        ("", "answers changed", "largest difference", "accuracy", "model", "bundle with it alone"),
+        ("source", "", "", _share(report.accuracy), format_size(original), ""),
+        *((one.name, *_compared(one), _share(one.accuracy), *_sizes(one, original)) for one in made),
+    ]
+    if report.accuracy is None:
+        rows = [(*row[:3], *row[4:]) for row in rows]
+    return [f"{report.bundle.path}: {report.task}{_exam(made)}", "", *table(rows[0], rows[1:])]
 
 
-def _variant(variant: VariantReport) -> str:
-    parts = [f"{variant.name:<7} {variant.bytes / 1000:.0f} kB"]
-    if variant.bundle_bytes is not None:
-        parts.append(f"bundle with it alone {variant.bundle_bytes / 1000:.0f} kB")
+def _exam(made: Sequence[VariantReport]) -> str:
+    """What the variants were compared on."""
+    fidelity = made[0].fidelity if made else None
+    if fidelity is None:
+        return ""
+    inputs = "samples" if fidelity.inputs == "samples" else "made-up inputs"
+    return f", compared with the source's own answers on {fidelity.n:,} {inputs}"
+
+
+def _compared(variant: VariantReport) -> tuple[str, str]:
     fidelity = variant.fidelity
-    if fidelity is not None and fidelity.metric == "tensor":
-        parts.append(f"the file as it is; two runs on {fidelity.n} inputs differ by at most {fidelity.worst:.2g}")
-    elif fidelity is not None:
-        changed = round(fidelity.drop * fidelity.n)
-        inputs = "samples" if fidelity.inputs == "samples" else "made-up inputs"
-        parts.append(
-            f"{changed} of {fidelity.n} answers changed on {inputs} (at most {fidelity.interval.high:.2%} with 95 % "
-            f"confidence), largest difference {fidelity.worst:.2g}"
-        )
-    if variant.accuracy is not None:
-        parts.append(f"{variant.accuracy:.2%} right")
-    return ", ".join(parts)
+    if fidelity is None:
+        return "not compared", ""
+    changed = f"{round(fidelity.drop * fidelity.n)} (at most {fidelity.interval.high:.2%} *)"
+    return changed, f"{fidelity.worst:.2g}"
+
+
+def _sizes(variant: VariantReport, original: int) -> tuple[str, str]:
+    alone = variant.bundle_bytes
+    bundle = "" if alone is None else f"{format_size(alone)}, {alone / original:.0%} of the source"
+    return format_size(variant.bytes), bundle
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"

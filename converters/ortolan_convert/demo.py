@@ -157,7 +157,7 @@ def demo(directory: Path) -> None:
         "convert", str(trained.artifact), "-o", str(bundle), "--samples", str(trained.samples), "--trust", "--overwrite"
     )
     _title("3", "Measure", "every variant, on this machine")
-    _run("bench", str(bundle), "--seconds", "2", "-o", str(directory / "bench.json"))
+    _run("bench", str(bundle), "--seconds", "5", "-o", str(directory / "bench.json"))
     _title("4", "Choose", "for this machine by what was measured; for others by prediction, and it says so")
     _run("select", str(bundle))
     _run("select", str(bundle), "--profile", "raspberry-pi-zero-2-w", "--max-memory", "100MB")

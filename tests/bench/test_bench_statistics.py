@@ -10,6 +10,7 @@ from ortolan_bench.statistics import (
     PERCENTILES,
     allowed_above,
     histogram,
+    level,
     mean,
     median_interval,
     percentiles,
@@ -34,6 +35,15 @@ def test_bound_is_exact_for_many_samples():
     exact = [sum(_binomial(1000, 0.1, k) for k in range(t + 1)) for t in (78, 79)]
     assert exact[0] <= 0.01 < exact[1]
     assert allowed_above(1000, 0.9) == 78
+
+
+def test_inputs_of_different_cost_are_no_drift():
+    """Two inputs, one twice as slow: a run more of either moves the median over all, but not the level."""
+    fast, slow = [1.0, 1.01], [2.0, 2.02]
+    samples = [time for pair in zip(fast * 50, slow * 50, strict=True) for time in pair]
+    assert level(samples, 2) == pytest.approx(1.5075)
+    assert level(samples[1:], 2) == pytest.approx(level(samples, 2), rel=0.01)
+    assert level([3.0, 1.0, 2.0], 10) == 2.0
 
 
 def test_bound_holds_as_often_as_promised():

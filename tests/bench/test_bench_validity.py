@@ -10,7 +10,7 @@ STEADY = [[1.0, 1.01, 0.99, 1.0]] * 5
 
 
 def evidence(**changes):
-    values = {"usage": QUIET, "block_medians_s": STEADY, "settled": [True] * 5, "samples": 1000}
+    values = {"usage": QUIET, "block_levels_s": STEADY, "settled": [True] * 5, "samples": 1000}
     return Evidence(**{**values, **changes})
 
 
@@ -39,9 +39,9 @@ def test_quiet_machine_is_valid():
             "500 pages were swapped in or out (limit 64): free memory, or measure fewer candidates at once",
         ),
         (
-            {"block_medians_s": [[1.0, 1.2, 1.4, 1.6]] * 5},
+            {"block_levels_s": [[1.0, 1.2, 1.4, 1.6]] * 5},
             "invalid",
-            "the median moved by 60% between blocks of one process (limit 10%): "
+            "the latency moved by 60% between blocks of one process (limit 10%): "
             "let the machine cool down, fix its clock, or measure longer with --seconds",
         ),
         (
@@ -51,7 +51,7 @@ def test_quiet_machine_is_valid():
             "stop other work on the machine and measure again",
         ),
         (
-            {"block_medians_s": STEADY[:4]},
+            {"block_levels_s": STEADY[:4]},
             "unknown",
             "fewer than 5 processes were measured: how much they differ is not known; give --processes 5 or more",
         ),
@@ -97,7 +97,7 @@ def test_invalid_outweighs_unknown():
 
 def test_one_process_that_drifts_among_five_is_no_verdict():
     """The typical process decides; a single disturbed one shows in the interval of the median."""
-    assert judge(evidence(block_medians_s=[*STEADY[:4], [1.0, 3.0]]))[0] == "valid"
+    assert judge(evidence(block_levels_s=[*STEADY[:4], [1.0, 3.0]]))[0] == "valid"
 
 
 def test_codes_are_unique():

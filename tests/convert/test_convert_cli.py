@@ -34,13 +34,15 @@ def test_json_is_documented_and_alone_on_stdout(sentiment: Path, tmp_path: Path)
     assert stderr.startswith("warning: no samples were given")
 
 
-def test_people_get_one_line_per_variant(sentiment: Path, tmp_path: Path) -> None:
-    """Without --json there is a short report."""
+def test_people_get_a_table(sentiment: Path, tmp_path: Path) -> None:
+    """Without --json there is one row for the source and one per variant."""
     stdout, _ = _run(sentiment, "-o", tmp_path / "out.bundle", "--trust", "--quantize", "fp16")
     lines = stdout.splitlines()
-    assert lines[0].endswith("out.bundle: text-classification, 2 variants")
-    assert lines[1].split()[0] == "fp32"
-    assert "0 of 1000 answers changed on made-up inputs" in lines[1]
+    assert lines[0].endswith(
+        "out.bundle: text-classification, compared with the source's own answers on 1,000 made-up inputs"
+    )
+    assert [line.split()[0] for line in lines[3:6]] == ["source", "fp32", "fp16"]
+    assert lines[4].split()[1:4] == ["0", "(at", "most"]
 
 
 def test_errors_are_raised_for_the_root_command(sentiment: Path, tmp_path: Path) -> None:
