@@ -297,8 +297,10 @@ def _latency(assessment: Assessment) -> str:
 def _notes(best: Assessment, profile: Profile, source: Elsewhere | None) -> tuple[str, ...]:
     if best.basis == "measured":
         return ()
-    where = "here" if profile.name == "here" else f"on a {profile.title}"
+    is_here = profile.name == "here"
+    where = "here" if is_here else f"on a {profile.title}"
     if source is not None and source.profile is profile:
         return (f"what was measured {where} is invalid and only guides the predictions; repeat `ortolan bench`",)
     scaled_from = f"predictions are scaled from measurements on {source.profile.title}; " if source else ""
-    return (f"{scaled_from}nothing was measured {where}; `ortolan bench` run there replaces the predictions",)
+    bench = "`ortolan bench`" if is_here else "`ortolan bench` run there"
+    return (f"{scaled_from}nothing was measured {where}; {bench} replaces the predictions",)

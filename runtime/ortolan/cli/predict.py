@@ -64,6 +64,9 @@ def predict(
             "candidate": model.plan.chosen.name,
             "answers": [_named(answer) for answer in answers],
         }
+        notes = model.plan.notes if provider else ()
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
     click.echo(json.dumps(content, indent=2) if as_json else "\n".join(lines))
 
 

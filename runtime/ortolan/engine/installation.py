@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ _module: Any = None
 
 
 def onnxruntime() -> Any:
-    """The onnxruntime module.
+    """The onnxruntime module, with its telemetry off.
+
+    Wheels from 1.29 on write an identifier of the device into the home directory and report to Microsoft over HTTPS,
+    unless ``ORT_DISABLE_TELEMETRY`` is set before the import (onnxruntime's Privacy.md). Set it to ``0`` to allow that.
+    An application that imported onnxruntime first has made the choice; then only later events are held back.
 
     Raises:
         MissingPackageError: none is installed, or it cannot be imported; says what to install here.
     """
     global _module  # noqa: PLW0603 - an import statement in every call would cost more than the check
     if _module is None:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime as module
         except ModuleNotFoundError as error:
@@ -36,6 +42,8 @@ def onnxruntime() -> Any:
                 "the installed onnxruntime is incomplete (two of its wheels overwrote each other); "
                 f"uninstall every onnxruntime package, then {advice()}"
             )
+        if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
+            module.disable_telemetry_events()
         _module = module
     return _module
 
