@@ -1,4 +1,4 @@
-"""A foreign ONNX file to a bundle of task ``tensor``: the file as it is, with golden answers of its own."""
+"""A foreign ONNX file to a bundle: the file as it is, with the task it is given and golden answers of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
+from ortolan.tasks import open_runner
 from ortolan.tasks.golden import fidelity
 from ortolan.types import SessionConfig
 from ortolan_convert.provenance import package_name, provenance_of, source_of
@@ -59,6 +60,8 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
             raise UsageError(f"{options.config}: dims.{name}: the model has no such free dimension; it has: {known}")
     dims = {name: settings.dims.get(name, 1) for name in source.free_dims}
     arrays = None if options.samples is None else given_inputs(source, read_arrays(options.samples), options.samples)
+    task = TaskSpec(settings.task, dict(settings.config))
+    _check_task(source, task, settings.assets)
     say("running the model")
     inputs, outputs, again = _run_twice(source, dims, arrays)
     worst = max(_difference(one, other) for one, other in zip(outputs, again, strict=True))
@@ -84,11 +87,11 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         target,
         package_name=package_name(target),
         version="1.0.0",
-        task=TaskSpec("tensor", {}),
+        task=task,
         provenance=provenance,
         dims=dims,
         components=[("model", [(variant, info, {"model.onnx": path, **external})])],
-        assets={},
+        assets=settings.assets,
         golden={"inputs.npz": _packed(inputs[:shipped]), "outputs.npz": _packed(outputs[:shipped])},
         overwrite=options.overwrite,
     )
@@ -100,12 +103,26 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
     )
     return ConversionReport(
         bundle=bundle,
-        task="tensor",
+        task=task.name,
         provenance=provenance,
         variants=(report,),
         accuracy=None,
         warnings=tuple(_warnings(options, shipped)),
     )
+
+
+def _check_task(source: OnnxSource, task: TaskSpec, assets: Mapping[str, bytes]) -> None:
+    """Open the task as a device will: a configuration that does not fit the model is refused now."""
+
+    def read_asset(name: str) -> bytes:
+        if name not in assets:
+            known = ", ".join(assets) or "none"
+            raise UsageError(f"the task needs the asset {name!r}, which the description does not list; it has: {known}")
+        return assets[name]
+
+    session = open_session(source.path, SessionConfig(threads=1), min_onnxruntime=source.min_onnxruntime)
+    with closing(session):
+        open_runner(task, {"model": session}, read_asset)
 
 
 def _warnings(options: OnnxOptions, shipped: int) -> Iterator[str]:

@@ -2,10 +2,13 @@
 
 ::
 
-    task: tensor
+    task: image-classification
     dims:            # usual sizes of free dimensions
       batch: 1
-      sequence: 128
+    config:          # what the task is told; the module of the task in ortolan.tasks says what it takes
+      labels: labels.json
+    assets:          # files to put into the bundle: name below assets/ -> file, relative to this one
+      labels.json: imagenet/labels.json
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ortolan.errors import StorageError, UnknownNameError, UnsupportedError, UsageError
+from ortolan.errors import StorageError, UnknownNameError, UsageError
 from ortolan.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -21,16 +24,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TENSOR = "tensor"
+KEYS = ("task", "dims", "config", "assets")
 LARGEST_FILE = 1 << 20
 """Bytes of a task file."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskConfig:
-    """Name of the task, and usual sizes of free dimensions."""
+    """What the file says.
+
+    Args:
+        task: name of the task.
+        dims: usual sizes of free dimensions.
+        config: the task's own configuration, raw; the task checks it.
+        assets: content of the files that go into the bundle, by path below ``assets/``.
+    """
 
     task: str = TENSOR
     dims: Mapping[str, int] = field(default_factory=dict)
+    config: Mapping[str, object] = field(default_factory=dict)
+    assets: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def task_config(path: Path | None, task: str | None) -> TaskConfig:
@@ -40,7 +53,6 @@ def task_config(path: Path | None, task: str | None) -> TaskConfig:
         StorageError: the file cannot be read.
         UsageError: it is not what is expected, with the dotted path; or the option says otherwise.
         UnknownNameError: a task that does not exist.
-        UnsupportedError: a task that an ONNX file cannot be given yet.
     """
     config = TaskConfig() if path is None else _parsed(_loaded(path), path)
     name = task if task is not None else config.task
@@ -48,8 +60,8 @@ def task_config(path: Path | None, task: str | None) -> TaskConfig:
         raise UnknownNameError("task", name, TASKS)
     if path is not None and task is not None and task != config.task:
         raise UsageError(f"{path}: task: {config.task!r}, but --task says {task!r}")
-    if name != TENSOR:
-        raise UnsupportedError(f"task {name!r}: an ONNX file becomes a bundle of task 'tensor'; leave --task out")
+    if name != TENSOR and path is None:
+        raise UsageError(f"task {name!r} needs a description: give --config TASK.yaml")
     return config
 
 
@@ -75,9 +87,10 @@ def _parsed(content: object, path: Path) -> TaskConfig:
     if not isinstance(content, dict):
         raise UsageError(f"{path}: expected keys and values, found {type(content).__name__}")
     for key in content:
-        if key not in {"task", "dims"}:
-            raise UsageError(f"{path}: {key}: unknown key; known: task, dims")
+        if key not in KEYS:
+            raise UsageError(f"{path}: {key}: unknown key; known: {', '.join(KEYS)}")
     task, dims = content.get("task", TENSOR), content.get("dims", {})
+    config = content.get("config", {})
     if not isinstance(task, str):
         raise UsageError(f"{path}: task: expected a name, found {type(task).__name__}")
     if not isinstance(dims, dict):
@@ -87,4 +100,19 @@ def _parsed(content: object, path: Path) -> TaskConfig:
             raise UsageError(f"{path}: dims: expected names of dimensions, found {name!r}")
         if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 31:
             raise UsageError(f"{path}: dims.{name}: expected a whole number of at least 1, found {size!r}")
-    return TaskConfig(task, dims)
+    if not isinstance(config, dict):
+        raise UsageError(f"{path}: config: expected keys and values, found {type(config).__name__}")
+    return TaskConfig(task, dims, config, _assets(content.get("assets", {}), path))
+
+
+def _assets(value: object, path: Path) -> dict[str, bytes]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for pair in value.items() for text in pair):
+        raise UsageError(f"{path}: assets: expected names and files")
+    return {name: _content(path, name, file) for name, file in value.items()}
+
+
+def _content(path: Path, name: str, file: str) -> bytes:
+    try:
+        return (path.parent / file).read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path}: assets.{name}: {file}: cannot be read: {error.strerror or error}") from None

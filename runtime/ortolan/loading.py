@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from ortolan.errors import StorageError, TaskMismatchError, UsageError
-from ortolan.model import Clusterer, Model, TextClassifier, TextModel
+from ortolan.model import Clusterer, Model, TextClassifier
 from ortolan.types import Candidate, Plan, SessionConfig
 
 if TYPE_CHECKING:
@@ -130,16 +130,16 @@ def _load_bundle(
             stack.callback(session.close)
             sessions[component] = session
             plan = _with_notes(plan, session.config, session.notes)
+        runner = open_task(bundle, sessions)
         model = kind(
             sessions,
-            open_task(bundle, sessions),
+            runner,
             plan=plan,
             task=manifest.task.name,
             predicted_peak=predicted_peak,
             bundle=bundle,
         )
-        if isinstance(model, TextModel):
-            model.predict("")
+        runner.warm_up()
         stack.pop_all()
     return model
 

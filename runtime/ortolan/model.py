@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Classification
     from ortolan.types import Array, BoundSession, Fidelity, Plan, RunControl, Session, TensorSpec
 
+InputT = TypeVar("InputT")
+"""What a model is asked."""
 AnswerT = TypeVar("AnswerT")
 """What a model answers with."""
 
@@ -144,56 +146,58 @@ class Model:
             raise ClosedError("the model is closed; load it again to use it")
 
 
-class TextModel(Model, Generic[AnswerT]):
-    """What the models have in common that answer texts one by one."""
+class AnsweringModel(Model, Generic[InputT, AnswerT]):
+    """What the models have in common that answer inputs one by one."""
 
-    def predict(self, text: str, control: RunControl | None = None) -> AnswerT:
-        """The answer for one text; any str will do: empty, emoji, lone surrogates, NUL.
+    def predict(self, x: InputT, control: RunControl | None = None) -> AnswerT:
+        """The answer to one input.
 
         Args:
-            text: the text.
+            x: the input. For texts any str will do: empty, emoji, lone surrogates, NUL.
             control: deadline and cancellation of this call.
 
         Raises:
-            InputTypeError: not a str.
+            InputTypeError: an input of the wrong type.
+            InputError: an input of the wrong shape or content.
             SessionError: onnxruntime failed.
             DeadlineExceeded, Cancelled: as `run`.
             ClosedError: after `close`.
         """
-        answer: AnswerT = self._text_runner.answer(text, control)
+        answer: AnswerT = self._answerer.answer(x, control)
         return answer
 
-    def predict_batch(self, texts: Iterable[str]) -> list[AnswerT]:
-        """The answers for several texts, in their order; faster than one by one.
+    def predict_batch(self, xs: Iterable[InputT]) -> list[AnswerT]:
+        """The answers to several inputs, in their order; faster than one by one.
 
         Raises:
-            InputTypeError: not several texts, or one of them is no str.
+            InputTypeError: not several inputs, or one of the wrong type.
+            InputError: an input of the wrong shape or content.
             SessionError: onnxruntime failed.
             ClosedError: after `close`.
         """
         self._require_open()
-        if not isinstance(texts, Iterable):
-            raise InputTypeError(f"expected a list of texts, found {type(texts).__name__}")
+        if not isinstance(xs, Iterable):
+            raise InputTypeError(f"expected a list of inputs, found {type(xs).__name__}")
         # A single str is passed on as it is: the runner says what is wrong with it.
-        items = texts if isinstance(texts, (str, bytes, list, tuple)) else list(texts)
+        items = xs if isinstance(xs, (str, bytes, list, tuple)) else list(xs)
         answers: dict[int, AnswerT] = {}
-        for encoded in self._text_runner.encode(items):
-            decoded = self._text_runner.decode(self._session.run(encoded.feeds), encoded)
+        for encoded in self._answerer.encode(items):
+            decoded = self._answerer.decode(self._session.run(encoded.feeds), encoded)
             answers.update(zip(encoded.rows, decoded, strict=True))
         return [answers[position] for position in range(len(items))]
 
     @property
-    def _text_runner(self) -> Runner:
+    def _answerer(self) -> Runner:
         if self._runner is None:
-            raise UsageError("a bare .onnx file answers no texts; load a bundle")
+            raise UsageError("a bare .onnx file answers nothing but tensors; load a bundle")
         return self._runner
 
 
 if TYPE_CHECKING:
-    _Classifying = TextModel[Classification]
-    _Clustering = TextModel[Cluster]
+    _Classifying = AnsweringModel[str, Classification]
+    _Clustering = AnsweringModel[str, Cluster]
 else:  # the answers' modules are imported by the task that is loaded, and only that one
-    _Classifying = _Clustering = TextModel
+    _Classifying = _Clustering = AnsweringModel
 
 
 class TextClassifier(_Classifying):

@@ -14,10 +14,10 @@ import ortolan
 from ortolan.errors import (
     ConversionError,
     InputError,
+    ManifestError,
     ModelFileError,
     StorageError,
     UnknownNameError,
-    UnsupportedError,
     UsageError,
 )
 from ortolan_convert.convert import convert
@@ -171,7 +171,14 @@ def test_a_task_file_names_the_usual_sizes(tmp_path: Path) -> None:
         ("dims: {batch: true}", UsageError, "dims.batch: expected a whole number of at least 1, found True"),
         ("dims: {height: 3}", UsageError, "dims.height: the model has no such free dimension; it has: batch"),
         ("task: tensors", UnknownNameError, "unknown task 'tensors'; did you mean 'tensor'?"),
-        ("task: clustering", UnsupportedError, "an ONNX file becomes a bundle of task 'tensor'"),
+        ("task: clustering", ManifestError, "task.config.clusters: expected an int of 1 or more, found None"),
+        ("config: [1]", UsageError, "config: expected keys and values, found list"),
+        ("assets: {a: 1}", UsageError, "assets: expected names and files"),
+        (
+            "assets: {a: missing.json}",
+            StorageError,
+            "assets.a: missing.json: cannot be read: No such file or directory",
+        ),
     ],
 )
 def test_task_files_that_are_wrong(text: str, error: type[Exception], message: str, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_what_is_no_text_is_refused(classifier: ortolan.TextClassifier, value: o
     ("value", "message"),
     [
         ("abc", "expected a list of texts, found a single str; use predict for it"),
-        (None, "expected a list of texts, found NoneType"),
+        (None, "expected a list of inputs, found NoneType"),
         (["a", 3], "expected a text at position 1 of type str, found int"),
     ],
 )

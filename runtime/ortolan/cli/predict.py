@@ -48,10 +48,10 @@ def predict(
     it is an .npz file with one array per input of the model, or an .npy file if the model has one input.
     """
     from ortolan.loading import load
-    from ortolan.model import TextModel
+    from ortolan.model import Clusterer, TextClassifier
 
     with load(bundle, variant=variant, provider=provider, threads=threads) as model:
-        if isinstance(model, TextModel):
+        if isinstance(model, (TextClassifier, Clusterer)):
             answers = [asdict(answer) for answer in model.predict_batch(list(_texts(inputs)))]
             lines = [str(answer["label"]) for answer in answers]
         else:

@@ -10,14 +10,16 @@ from ortolan.errors import UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ortolan.bundle.description import TaskSpec
     from ortolan.bundle.directory import Bundle
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Runner
     from ortolan.types import Session
 
 TASKS = {
-    "text-classification": "ortolan.tasks.text_classification:TextClassificationRunner",
     "clustering": "ortolan.tasks.clustering:ClusteringRunner",
     "tensor": "ortolan.tasks.tensor:TensorRunner",
+    "text-classification": "ortolan.tasks.text_classification:TextClassificationRunner",
 }
 """Where the runner of each task is; imported when a bundle of that task is opened."""
 
@@ -35,9 +37,13 @@ def open_task(bundle: Bundle, sessions: Mapping[str, Session]) -> Runner:
         BundleError: damaged assets, or a model whose inputs or outputs do not fit the task.
         MissingPackageError: a package that the task's input needs is not installed.
     """
-    task = bundle.manifest.task
+    return open_runner(bundle.manifest.task, sessions, bundle.read_asset)
+
+
+def open_runner(task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> Runner:
+    """The runner of a task that is not in a bundle yet; arguments and errors as for `open_task`."""
     if task.name not in TASKS:
         raise UnknownNameError("task", task.name, TASKS)
     module, name = TASKS[task.name].split(":")
-    runner: Runner = getattr(import_module(module), name).open(task, sessions, bundle.read_asset)
+    runner: Runner = getattr(import_module(module), name).open(task, sessions, read_asset)
     return runner

@@ -70,6 +70,10 @@ class ClusteringRunner:
         """The nearest center."""
         return int(row["distances"].argmin())
 
+    def warm_up(self) -> None:
+        """Answer an empty text."""
+        self.answer("")
+
     def answer(self, x: str, control: RunControl | None = None) -> Cluster:
         """The cluster of one text.
 

@@ -49,6 +49,9 @@ class Runner(Protocol):
     def answer(self, x: Any, control: RunControl | None = None) -> Any:
         """The answer to one input: the fast path."""
 
+    def warm_up(self) -> None:
+        """Answer something once, so that the first real input is not slow; nothing where that would be dear."""
+
     def decide(self, row: Mapping[str, Array]) -> int | None:
         """Index of the label or cluster that one input's rows of the outputs mean; None where nothing is decided."""
 

@@ -53,6 +53,9 @@ class TensorRunner:
         """The outputs themselves, as the single answer."""
         return [outputs]
 
+    def warm_up(self) -> None:
+        """Nothing: the model's first run is the caller's, with inputs that only the caller knows."""
+
     def decide(self, row: Mapping[str, Array]) -> None:
         """Tensors decide nothing."""
 

@@ -99,6 +99,10 @@ class TextClassificationRunner:
         """Index of the label: the largest value of the deciding output, the first of several equal ones."""
         return int(row[self.decision].argmax())
 
+    def warm_up(self) -> None:
+        """Answer an empty text."""
+        self.answer("")
+
     def answer(self, x: str, control: RunControl | None = None) -> Classification:
         """The label of one text.
 
