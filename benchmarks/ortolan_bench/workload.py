@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from ortolan.errors import InputError, StorageError, UsageError
+from ortolan.errors import InputError
+from ortolan.inputs.datafile import read_arrays, read_texts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,68 +84,15 @@ def generated_workload(dims: Mapping[str, int]) -> Workload:
 
 
 def read_data(path: Path) -> Workload:
-    """The workload of a data file: .txt (a text per line), .csv, .tsv, .jsonl (column ``text``), or .npz (tensors).
+    """The workload of a data file: .npz (tensors), or texts as `ortolan.inputs.datafile` reads them.
 
     Raises:
-        UsageError: another kind of file.
-        InputError: its content does not fit its kind.
+        InputError: another kind of file, or its content does not fit its kind.
         StorageError: it cannot be read.
     """
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return tensor_workload(path.name, path)
-    if suffix not in _TEXT_READERS:
-        known = ", ".join((*_TEXT_READERS, ".npz"))
-        raise UsageError(f"{path}: expected a data file ending in {known}")
-    try:
-        content = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path}: expected UTF-8, found byte 0x{error.object[error.start]:02x} at {error.start}"
-        ) from None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    return text_workload(path.name, _TEXT_READERS[suffix](content, path))
-
-
-def _lines(content: str, _path: Path) -> list[str]:
-    return [line.rstrip("\r") for line in content.split("\n") if line.strip()]
-
-
-def _columns(delimiter: str, content: str, path: Path) -> list[str]:
-    reader = csv.DictReader(io.StringIO(content, newline=""), delimiter=delimiter)
-    try:
-        if "text" not in (reader.fieldnames or ()):
-            raise InputError(
-                f"{path}: expected a column 'text', found {', '.join(reader.fieldnames or ()) or 'nothing'}"
-            )
-        return [row["text"] for row in reader if row["text"] is not None]
-    except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: {error}") from error
-
-
-def _objects(content: str, path: Path) -> list[str]:
-    texts = []
-    for number, line in enumerate(content.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: line {number}: not JSON") from error
-        text = value.get("text") if isinstance(value, dict) else value
-        if not isinstance(text, str):
-            raise InputError(f"{path}: line {number}: expected a string or an object with a string 'text'")
-        texts.append(text)
-    return texts
-
-
-_TEXT_READERS = {
-    ".txt": _lines,
-    ".csv": lambda content, path: _columns(",", content, path),
-    ".tsv": lambda content, path: _columns("\t", content, path),
-    ".jsonl": _objects,
-}
+    return text_workload(path.name, read_texts(path).texts)
 
 
 def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dict[str, Array]]:
@@ -161,7 +106,7 @@ def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dic
         InputError: no arrays, arrays of different length, or a damaged file.
         StorageError: the file cannot be read.
     """
-    arrays = _arrays(path)
+    arrays = read_arrays(path)
     sets: dict[str, dict[str, Array]] = {}
     for key, array in arrays.items():
         number, _, name = key.partition("/")
@@ -183,24 +128,6 @@ def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dic
         }
         for i in chosen
     ]
-
-
-def _arrays(path: Path) -> dict[str, Array]:
-    import zipfile
-
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise InputError(f"{path}: expected an .npz archive, found a single array")
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a readable .npz archive: {error}") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def generate(

@@ -13,12 +13,12 @@ from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
+from ortolan.inputs.datafile import read_arrays
 from ortolan.tasks import open_runner
 from ortolan.tasks.golden import fidelity
 from ortolan.types import SessionConfig
 from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.samples import read_arrays
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
 from ortolan_convert.task_config import task_config
 

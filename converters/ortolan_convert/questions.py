@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan.inputs.datafile import label_text
 from ortolan_convert.generated import EDGE_TEXTS, generated_texts
 from ortolan_convert.parity import choose_golden
-from ortolan_convert.samples import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from ortolan.inputs.datafile import TextSamples
     from ortolan_convert.parity import Answers
-    from ortolan_convert.samples import TextSamples
 
 FEWEST_GOLDEN = 16
 """How many samples a bundle has at least; made-up ones complete the user's."""

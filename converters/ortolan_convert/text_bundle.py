@@ -10,6 +10,7 @@ import numpy as np
 from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.errors import ParityError, TaskMismatchError
+from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.ngrams import NgramEncoder
 from ortolan_convert.graph import FLOOR
 from ortolan_convert.linear import build_linear
@@ -19,7 +20,6 @@ from ortolan_convert.passes.float32 import references
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.samples import read_texts
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.artifact import read_artifact
 from ortolan_convert.sources.sklearn_text import TextSource, read_text_source

@@ -110,7 +110,7 @@ def test_text_inputs_for_tensors_fail_each_candidate(linear_bundle, tmp_path):
         (["--seconds", "1e9"], UsageError, "expected more than 0 and at most 86400 seconds per candidate, got 1e+09"),
         (["--seconds", "nan"], UsageError, "seconds per candidate, got nan"),
         (["--processes", "0"], UsageError, "expected 1 to 1000 processes, got 0"),
-        (["--inputs", "none.txt"], StorageError, "cannot read none.txt: No such file or directory"),
+        (["--inputs", "none.txt"], StorageError, "none.txt: cannot be read: No such file or directory"),
         (["-o", "none/r.json"], StorageError, "cannot write none/r.json: none: no such directory"),
     ],
 )

@@ -132,6 +132,9 @@ def given_inputs(source: OnnxSource, arrays: Mapping[str, Array], origin: Path) 
         arrays = {next(iter(specs)): arrays[""]}
     if set(arrays) != set(specs):
         raise InputError(f"{origin}: expected arrays {', '.join(sorted(specs))}, found {', '.join(sorted(arrays))}")
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) == 0:
+            raise InputError(f"{origin}: array {name!r} holds no samples; expected them along the first axis")
     columns = {name: _split(array, specs[name], origin) for name, array in arrays.items()}
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) != 1:

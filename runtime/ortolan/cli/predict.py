@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ortolan.errors import InputError, StorageError, VerificationError
+from ortolan.errors import InputError, VerificationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -126,27 +126,16 @@ def _texts(inputs: Sequence[str]) -> Iterator[str]:
             yield text
 
 
-def _arrays(model: Model, path: Path) -> dict[str, Array]:
-    import zipfile
+def _arrays(model: Model, path: Path) -> Mapping[str, Array]:
+    from ortolan.inputs.datafile import read_arrays
 
-    import numpy as np
-
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected a .npz or .npy file of arrays: {error}") from None
-    if isinstance(loaded, np.ndarray):
-        if len(model.inputs) != 1:
-            names = ", ".join(spec.name for spec in model.inputs)
-            raise InputError(f"{path}: the model has {len(model.inputs)} inputs; give an .npz file with {names}")
-        return {model.inputs[0].name: loaded}
-    try:
-        with loaded:
-            return dict(loaded)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: expected a .npz file of arrays: {error}") from None
+    arrays = read_arrays(path)
+    if list(arrays) != [""]:
+        return arrays
+    if len(model.inputs) != 1:
+        names = ", ".join(spec.name for spec in model.inputs)
+        raise InputError(f"{path}: the model has {len(model.inputs)} inputs; give an .npz file with {names}")
+    return {model.inputs[0].name: arrays[""]}
 
 
 def _described(outputs: Mapping[str, Array]) -> str:

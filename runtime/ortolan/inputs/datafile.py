@@ -1,4 +1,4 @@
-"""Reads the user's samples: texts from .csv, .tsv, .jsonl and .txt, arrays from .npy and .npz."""
+"""Files of inputs that a user has: texts in .csv, .tsv, .jsonl and .txt, arrays in .npy and .npz."""
 
 from __future__ import annotations
 
@@ -89,9 +89,6 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     if not arrays:
         raise InputError(f"{path}: no arrays in it")
-    for name, array in arrays.items():
-        if array.ndim == 0 or len(array) == 0:
-            raise InputError(f"{path}: array {name!r} holds no samples; expected them along the first axis")
     return arrays
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ortolan.errors import InputError, StorageError
-from ortolan_convert.samples import _json_lines, label_text, read_arrays, read_texts
+from ortolan.inputs.datafile import _json_lines, label_text, read_arrays, read_texts
 
 if TYPE_CHECKING:
     from pathlib import Path
