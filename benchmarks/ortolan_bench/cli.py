@@ -91,13 +91,10 @@ def _deliver(result: BenchResult, as_json: bool, output: Path | None) -> None:
     from ortolan_bench.report import render
     from ortolan_bench.result_json import dumps, write
 
+    # Shown first: a full disk must not cost what was measured.
+    click.echo(dumps(result) if as_json else render(result, unicode=_can_show_blocks()), nl=not as_json)
     if output is not None:
         write(result, output)
-    if as_json:
-        click.echo(dumps(result), nl=False)
-        return
-    click.echo(render(result, unicode=_can_show_blocks()))
-    if output is not None:
         click.echo(f"samples and environment: {output}", err=True)
 
 

@@ -66,7 +66,7 @@ class UnknownNameError(UsageError, LookupError):
         from difflib import get_close_matches
 
         names = sorted(known)
-        near = get_close_matches(name, names, n=3, cutoff=0.5)
+        near = get_close_matches(name, names, n=3, cutoff=0.6)
         hint = f"did you mean {_either(near)}?" if near else f"known: {', '.join(names) or 'none'}"
         super().__init__(f"unknown {kind} {name!r}; {hint}")
 

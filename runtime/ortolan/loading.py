@@ -164,8 +164,12 @@ def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: 
 
 
 def _with_notes(plan: Plan, config: SessionConfig, notes: tuple[str, ...]) -> Plan:
-    """The plan with the provider that the session really has."""
-    return replace(plan, chosen=replace(plan.chosen, config=config), notes=(*plan.notes, *notes))
+    """The plan with the provider that the session really has; what happened to it comes first."""
+    chosen = replace(plan.chosen, config=config)
+    assessments = tuple(
+        replace(one, candidate=chosen) if one.candidate == plan.chosen else one for one in plan.assessments
+    )
+    return replace(plan, chosen=chosen, assessments=assessments, notes=(*notes, *plan.notes))
 
 
 def _class_for(path: Path, task: str, as_: type[Model]) -> type[Model]:
@@ -187,7 +191,10 @@ def _check_arguments(as_: object, verify: object) -> None:
 def _path(path: object) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"expected the path of a bundle or an .onnx file, got {type(path).__name__}")
-    return Path(path)
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise UsageError(f"expected the path of a bundle or an .onnx file, got {text!r}")
+    return Path(text)
 
 
 def _config(provider: str | None, threads: int | None, *, low_memory: bool) -> SessionConfig:

@@ -53,7 +53,7 @@ def plan_for(
     profile = here(onnxruntime=dict.fromkeys(available(), str(onnxruntime().__version__)))
     digests = [manifest.variant_digest(one) for one in _variants(considered)]
     measured = load_summaries(digests, profile.hardware.id, runtime_id())
-    configs = _configs(config, measured) if tuned else [config]
+    configs = measured_configs(config, measured) if tuned else [config]
     state = probe_memory()
     limits = Constraints(max_memory=max_memory)
     try:
@@ -83,7 +83,7 @@ def _variants(manifest: Manifest) -> list[Variant]:
     return [variant for component in manifest.components for variant in component.variants]
 
 
-def _configs(asked: SessionConfig, measured: Iterable[Summary]) -> Sequence[SessionConfig]:
+def measured_configs(asked: SessionConfig, measured: Iterable[Summary]) -> Sequence[SessionConfig]:
     """What was asked for, then the measured configurations that differ from it only in what was left open."""
     configs = [asked]
     for summary in measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
@@ -283,12 +284,25 @@ def test_a_killed_writer_leaves_no_bundle_and_the_next_one_cleans_up(
     assert names(tmp_path) == {"doubled.bundle", "large", "new"}
 
 
-def test_another_targets_partial_directory_is_left_alone(make_bundle: Make, tmp_path: Path) -> None:
-    """Only what the same target's writers left is removed."""
+def test_what_killed_writers_left_is_removed(make_bundle: Make, tmp_path: Path) -> None:
+    """Also that of another target, but no directory that merely looks similar."""
     for name in (".other.partial-1", ".doubled.bundle.partial-x", ".doubled.bundle.partial-1-old"):
         (tmp_path / name).mkdir()
-    make_bundle()
-    assert len(names(tmp_path)) == 4
+    made = make_bundle()
+    assert names(tmp_path) == {made.path.name, ".doubled.bundle.partial-x", ".doubled.bundle.partial-1-old"}
+
+
+def test_what_a_living_writer_fills_is_left_alone(make_bundle: Make, tmp_path: Path) -> None:
+    """It holds a lock on it."""
+    busy = tmp_path / ".other.partial-1"
+    busy.mkdir()
+    lock = os.open(busy, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_bundle()
+        assert busy.exists()
+    finally:
+        os.close(lock)
 
 
 def test_a_source_that_changes_while_it_is_copied_is_noticed(bundle: Bundle, tmp_path: Path) -> None:

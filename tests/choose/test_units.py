@@ -52,7 +52,7 @@ def test_message_of_a_wrong_size_shows_examples() -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("50ms", 0.05), ("0.05", 0.05), ("250us", 250e-6), ("250µs", 250e-6), ("2min", 120), ("1h", 3600)],
+    [("50ms", 0.05), ("0.05s", 0.05), ("250us", 250e-6), ("250µs", 250e-6), ("2min", 120), ("1h", 3600)],
 )
 def test_durations(text: str, seconds: float) -> None:
     """Seconds without a unit."""

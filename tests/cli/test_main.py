@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,10 +42,53 @@ def test_unknown_command_suggests_the_near_one() -> None:
 
 
 def test_unknown_option_is_misuse() -> None:
-    """click's own message, exit 2."""
+    """click's own words in one line, exit 2."""
     done = run("verify", "--fast", "x.bundle")
     assert done.returncode == 2
-    assert "No such option" in done.stderr
+    assert done.stderr.startswith("error: No such option")
+    assert done.stderr.endswith("; see `ortolan verify --help`\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_missing_option_is_one_line() -> None:
+    """What is missing, and where to read on."""
+    done = run("subset", "x.bundle", "-o", "y.bundle")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: Missing option '--variant'")
+    assert done.stderr.endswith("; see `ortolan subset --help`\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_full_standard_output_is_one_line() -> None:
+    """No traceback when the answer cannot be written."""
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "ortolan", "profiles", "raspberry-pi-5"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 3
+    assert done.stderr == "error: cannot write to standard output: No space left on device\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_being_told_to_end_cleans_up(number: signal.Signals, tmp_path: Path) -> None:
+    """As after Ctrl-C: the block that was left runs its clean-up."""
+    script = """
+import pathlib, sys, time
+from ortolan.bundle.atomic import staged_directory
+from ortolan import cli
+def busy(*_, **__):
+    with staged_directory(pathlib.Path(sys.argv[1])):
+        print("writing", flush=True)
+        time.sleep(60)
+cli.root.main = busy
+cli.main([])
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "x.bundle")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 128 + number
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_bundle_is_one_line() -> None:

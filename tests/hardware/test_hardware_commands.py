@@ -161,9 +161,10 @@ def test_select_on_several_boards(run: Run, bundle: Bundle) -> None:
     assert max(map(len, result.out.splitlines())) <= 100
 
 
-def test_select_prefers_what_was_measured_here(run: Run, bundle: Bundle) -> None:
-    """The store's figures replace predictions."""
-    candidate = Candidate((("model", "int8"),), SessionConfig())
+@pytest.mark.parametrize("threads", [None, 1])
+def test_select_prefers_what_was_measured_here(run: Run, bundle: Bundle, threads: int | None) -> None:
+    """The store's figures replace predictions, also those of another number of threads than would be tried."""
+    candidate = Candidate((("model", "int8"),), SessionConfig(threads=threads))
     store(
         Measurement(
             candidate=candidate,
@@ -182,7 +183,7 @@ def test_select_prefers_what_was_measured_here(run: Run, bundle: Bundle) -> None
     content = json.loads(run("select", str(bundle.path), "--json").out)
 
     (profile,) = content["profiles"]
-    assert profile["chosen"] == "int8 on cpu"
+    assert profile["chosen"] == candidate.name
     assert profile["assessments"][0]["latency_s"] == {"low": 1e-6, "high": 1e-6}
     assert profile["assessments"][0]["basis"] == "measured"
 

@@ -164,6 +164,7 @@ def test_answers_are_immutable(classifier):
         ({"labels": ["neg"]}, "task.config.labels: expected a list of two labels or more"),
         ({"labels": ["neg", None]}, "task.config.labels[1]: expected str, int, float or bool, found NoneType"),
         ({"labels": ["neg", "neg"]}, "task.config.labels: expected distinct labels, found one twice"),
+        ({"foo": 1}, "task.config.foo: unknown key; known here: labels, input, decision"),
         ({"decision": None}, "task.config.decision: expected 'scores' or 'probabilities', found None"),
         ({"input": []}, "task.config.input: expected an object, found list"),
         ({"input": {"kind": "tokens"}}, "task.config.input.kind: expected 'ngrams', found 'tokens'"),

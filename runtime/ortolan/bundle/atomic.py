@@ -1,7 +1,7 @@
 """A directory that appears complete or not at all.
 
 It is written beside its target under another name, flushed to the disk, and renamed. What an interrupted process leaves
-behind is recognised by a lock nobody holds any more, and removed by the next writer of the same target.
+behind is recognised by a lock nobody holds any more, and removed by the next writer in the same directory.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _ATTEMPTS = 10
+_PARTIAL = re.compile(r"\..+\.partial-(?P<owner>[0-9]+)", re.DOTALL)
+"""Name of a directory that is being filled, with the process that does it."""
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 """Both from Linux' ``fcntl.h`` and ``fs.h``, for ``renameat2``."""
@@ -137,13 +140,9 @@ def _write_error(target: Path, error: OSError | ValueError) -> StorageError:
     return StorageError(f"cannot write {str(target)!r}: {reason_of(error)}; nothing was left there")
 
 
-def _partial_prefix(target: Path) -> str:
-    return f".{target.name}.partial-"
-
-
 def _claim(target: Path) -> tuple[Path, int]:
     """Make and lock the partial directory. The lock is released by the system when the process ends in any way."""
-    partial = target.parent / f"{_partial_prefix(target)}{os.getpid()}"
+    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     for _ in range(_ATTEMPTS):
         try:
             partial.mkdir()
@@ -164,11 +163,10 @@ def _claim(target: Path) -> tuple[Path, int]:
 
 
 def _remove_stale(target: Path) -> None:
-    """Remove what writers of the same target left that did not live to clean up."""
-    prefix = _partial_prefix(target)
+    """Remove what writers into the same directory left that did not live to clean up."""
     for name in os.listdir(target.parent):  # noqa: PTH208  names are enough
-        owner = name[len(prefix) :]
-        if not name.startswith(prefix) or not owner.isdecimal():
+        found = _PARTIAL.fullmatch(name)
+        if found is None:
             continue
         path = target.parent / name
         try:
@@ -176,7 +174,7 @@ def _remove_stale(target: Path) -> None:
         except OSError:
             continue
         try:
-            if not _is_held(lock, int(owner)):
+            if not _is_held(lock, int(found["owner"])):
                 shutil.rmtree(path, ignore_errors=True)
         finally:
             os.close(lock)

@@ -93,7 +93,7 @@ class Record:
             mismatch("object", value, at)
         for key in value:
             if key not in known:
-                raise ManifestError(join(at, key), f"unknown key; known here: {', '.join(known)}")
+                raise ManifestError(join(at, key), f"unknown key; known here: {', '.join(known) or 'none'}")
         self._values = value
         self.at = at
 

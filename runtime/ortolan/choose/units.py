@@ -26,7 +26,6 @@ _SIZES = {
     "gib": 2.0**30,
 }
 _DURATIONS = {
-    "": 1.0,
     "ns": 1e-9,
     "us": 1e-6,
     "µs": 1e-6,
@@ -72,12 +71,12 @@ def parse_size(text: str) -> int:
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``"50ms"``, ``"1.5s"``, ``"2min"`` or ``"0.05"``.
+    """Seconds of ``"50ms"``, ``"1.5s"`` or ``"2min"``. A unit is needed: who writes 50 may mean milliseconds.
 
     Raises:
         UsageError: not a duration above zero.
     """
-    return _positive(_parse(text, _DURATIONS, "a duration such as 50ms or 2s"), text, "a duration")
+    return _positive(_parse(text, _DURATIONS, "a duration with its unit such as 50ms or 2s"), text, "a duration")
 
 
 def parse_rate(text: str) -> float:

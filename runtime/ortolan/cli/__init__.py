@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -63,7 +64,10 @@ def root() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit; an OrtolanError becomes one line on standard error."""
+    """Run the command line and exit; what goes wrong becomes one line on standard error."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _stop)
     try:
         root.main(arguments, prog_name="ortolan", standalone_mode=False)
         sys.stdout.flush()
@@ -72,15 +76,31 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"error: {error}", err=True)
         status = error.exit_status
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        advice = f"; see `{context.command_path} --help`" if context is not None else ""
+        click.echo(f"error: {error.format_message().rstrip('.')}{advice}", err=True)
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         status = 130
     except BrokenPipeError:
-        # The reader (head, less) went away: not an error, but Python would complain again while closing stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) went away, which is no error.
+        _discard_output()
         status = 0
+    except OSError as error:
+        _discard_output()
+        click.echo(f"error: cannot write to standard output: {error.strerror or error}", err=True)
+        status = OrtolanError.exit_status
     except click.exceptions.Exit as request:
         status = request.exit_code
     sys.exit(status)
+
+
+def _stop(number: int, _: object) -> None:
+    """End as after Ctrl-C, so that nothing half-written stays behind."""
+    raise SystemExit(128 + number)
+
+
+def _discard_output() -> None:
+    """Python would complain again when it closes a standard output that cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

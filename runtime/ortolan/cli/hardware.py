@@ -146,11 +146,14 @@ def _choose(
     from ortolan.choose.measurements import candidate_digests, load_summaries
     from ortolan.choose.selector import Elsewhere, assess, plan
     from ortolan.hardware.probe import probe_state
+    from ortolan.planning import measured_configs
 
-    configs = _configs(manifest, profile)
     here = profile if profile.name == HERE else _profile(HERE)
     measured = load_summaries(candidate_digests(manifest), here.hardware.id)
     is_here = profile is here
+    configs = _configs(manifest, profile)
+    if is_here:
+        configs = tuple(dict.fromkeys(one for asked in configs for one in measured_configs(asked, measured)))
     state = probe_state() if is_here else None
     elsewhere = None if is_here else Elsewhere(here, measured)
     assessments = assess(manifest, profile, state, measured, constraints, configs=configs, elsewhere=elsewhere)

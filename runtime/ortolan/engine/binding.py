@@ -53,11 +53,12 @@ class Bound:
         self.inputs = MappingProxyType({name: _own_copy("input", name, feeds[name]) for name in feeds})
         self.outputs = MappingProxyType({name: _own_copy("output", name, results[name]) for name in results})
         self._device: tuple[object, ...]
-        if inner is None:
+        device = None if inner is None else _cpu_device()
+        if device is None:
             self._call, self._binding, self._device = session.run_with_iobinding, session.io_binding(), ("cpu", 0)
         else:
             self._call, self._binding = inner.run_with_iobinding, onnxruntime().SessionIOBinding(inner)
-            self._device = (_cpu_device(),)
+            self._device = (device,)
         self._bind_inputs()
         for name, array in self.outputs.items():
             self._binding.bind_output(name, *self._device, array.dtype.type, array.shape, array.ctypes.data)
@@ -103,6 +104,9 @@ def _own_copy(role: str, name: str, value: object) -> Array:
 
 
 def _cpu_device() -> Any:
-    from onnxruntime.capi.onnxruntime_pybind11_state import OrtDevice
-
+    """The C++ object that the C++ session's binding takes; None where a version of onnxruntime has it elsewhere."""
+    try:
+        from onnxruntime.capi.onnxruntime_pybind11_state import OrtDevice
+    except ImportError:
+        return None
     return OrtDevice(OrtDevice.cpu(), OrtDevice.default_memory(), 0)

@@ -27,7 +27,8 @@ class RunControl:
     """
 
     def __init__(self, timeout: float | None = None) -> None:
-        if timeout is not None and not 0 < timeout <= threading.TIMEOUT_MAX:
+        is_number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+        if timeout is not None and not (is_number and 0 < timeout <= threading.TIMEOUT_MAX):
             raise UsageError(f"expected a timeout in seconds that is greater than 0, got {timeout!r}")
         self.timeout = timeout
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ortolan.bundle.fields import Record
 from ortolan.errors import ManifestError
 from ortolan.tasks.runner import require_outputs
 from ortolan.tasks.text_input import TextInput
@@ -50,6 +51,7 @@ class ClusteringRunner:
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> ClusteringRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
+        Record(task.config, "task.config", ("clusters", "input"))
         clusters = task.config.get("clusters")
         if not isinstance(clusters, int) or isinstance(clusters, bool) or clusters < 1:
             raise ManifestError("task.config.clusters", f"expected an int of 1 or more, found {clusters!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ortolan.bundle.fields import Record
 from ortolan.errors import InputTypeError
 from ortolan.tasks.runner import Encoded
 
@@ -31,11 +32,12 @@ class TensorRunner:
     @classmethod
     def open(
         cls,
-        task: TaskSpec,  # noqa: ARG003 - the signature that open_task calls
+        task: TaskSpec,
         sessions: Mapping[str, Session],
-        read_asset: ReadAsset,  # noqa: ARG003 - the same
+        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
     ) -> TensorRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
+        Record(task.config, "task.config", ())
         return cls(sessions["model"])
 
     def encode(self, xs: Sequence[Mapping[str, Array]]) -> Iterator[Encoded]:

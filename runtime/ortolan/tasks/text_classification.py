@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ortolan.bundle.fields import Record
 from ortolan.errors import ManifestError
 from ortolan.tasks.runner import require_outputs
 from ortolan.tasks.text_input import TextInput
@@ -69,6 +70,7 @@ class TextClassificationRunner:
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
+        Record(task.config, "task.config", ("labels", "input", "decision"))
         labels = _labels(task.config.get("labels"))
         decision = task.config.get("decision")
         if decision != "scores" and decision != "probabilities":
