@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ortolan_convert.heads import Answer, both_sides, clipped, column_range, normalized, row_sum
+from ortolan_convert.heads import (
+    LOG_ZERO,
+    Answer,
+    both_sides,
+    clipped,
+    column_range,
+    log_sigmoid,
+    logarithm,
+    row_sum,
+    shares,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +36,9 @@ class Calibrator(Protocol):
     def build(self, graph: GraphBuilder, value: Value) -> Value:
         """[batch, 1] -> [batch, 1]."""
 
+    def build_log(self, graph: GraphBuilder, value: Value) -> Value:
+        """[batch, 1] -> [batch, 1]: logarithms of what :meth:`build` gives, exact where that is tiny."""
+
 
 @dataclass(frozen=True, slots=True)
 class Platt:
@@ -35,9 +48,13 @@ class Platt:
     b: float
 
     def build(self, graph: GraphBuilder, value: Value) -> Value:
-        """Add the sigmoid."""
+        """Add the sigmoid; through its logarithm, because others may divide by small ones."""
+        return graph.node("Exp", self.build_log(graph, value))
+
+    def build_log(self, graph: GraphBuilder, value: Value) -> Value:
+        """Add the logarithm of the sigmoid."""
         scaled = graph.node("Mul", value, graph.number(-self.a))
-        return graph.node("Sigmoid", graph.node("Add", scaled, graph.number(-self.b)))
+        return log_sigmoid(graph, graph.node("Add", scaled, graph.number(-self.b)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,10 @@ class Isotonic:
         rise = graph.node("Mul", graph.node("Sub", inside, x0), slope)
         return graph.node("Add", y0, rise)
 
+    def build_log(self, graph: GraphBuilder, value: Value) -> Value:
+        """Add the interpolation and its logarithm; it has exact zeros."""
+        return logarithm(graph, self.build(graph, value))
+
 
 @dataclass(frozen=True, slots=True)
 class PerClass:
@@ -93,16 +114,18 @@ class PerClass:
         """Add the calibrators; classes that the inner classifier never saw get zero."""
         values = _responses(graph, self.member.build(graph, part), self.by_decision)
         batch = part.z.shape[0]
+        if self.classes == 2:
+            positive = self.calibrators[0][1].build(graph, values)
+            negative = graph.node("Sub", graph.number(1.0), positive, shape=(batch, 1))
+            return graph.node("Concat", negative, positive, shape=(batch, 2), axis=1)
         columns: list[Value | None] = [None] * self.classes
         for position, (index, calibrator) in enumerate(self.calibrators):
             value = values if values.shape[1] == 1 else column_range(graph, values, position, position + 1)
-            columns[index] = calibrator.build(graph, value)
-        if self.classes == 2 and columns[1] is not None:
-            columns[0] = graph.node("Sub", graph.number(1.0), columns[1], shape=(batch, 1))
+            columns[index] = calibrator.build_log(graph, value)
         known = next(column for column in columns if column is not None)
-        filled = [column or graph.node("Mul", known, graph.number(0.0)) for column in columns]
-        joined = graph.node("Concat", *filled, shape=(batch, self.classes), axis=1)
-        return joined if self.classes == 2 else normalized(graph, joined)
+        zero = graph.number(LOG_ZERO)
+        filled = [column or graph.node("Min", known, zero) for column in columns]
+        return shares(graph, graph.node("Concat", *filled, shape=(batch, self.classes), axis=1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ortolan_convert.report import ConversionReport
+    from ortolan_convert.sources.recognise import Kind
 
     Progress = Callable[[str], None]
 
@@ -64,7 +66,6 @@ def convert(
         UsageError: options that make no sense.
     """
     paths = [Path(path) for path in ([artifacts] if isinstance(artifacts, str | Path) else artifacts)]
-    target = Path(output)
     for name in quantize or ():
         if name not in LINEAR_PASSES:
             raise UnknownNameError("precision", name, LINEAR_PASSES)
@@ -72,35 +73,77 @@ def convert(
         raise UsageError("expected at least one artifact, found none")
     if not 0 <= max_drop <= 1:
         raise UsageError(f"max_drop: expected a share from 0 to 1, found {max_drop:g}")
-    check_target(target, overwrite=overwrite)
-    kinds = [recognise(path) for path in paths]
-    say = progress or (lambda _: None)
-    if "onnx" in kinds:
-        from ortolan_convert.onnx_bundle import OnnxOptions, convert_onnx
-
-        if len(paths) > 1:
-            raise ConversionError(
-                f"{paths[kinds.index('onnx')]}: an ONNX file is converted alone, found {len(paths)} files"
-            )
-        onnx_options = OnnxOptions(
-            samples=None if samples is None else Path(samples),
-            task=task,
-            config=None if config is None else Path(config),
-            quantize=tuple(quantize or ()),
-            overwrite=overwrite,
-        )
-        return convert_onnx(paths[0], target, onnx_options, say)
-    if config is not None:
-        raise UsageError("--config describes an ONNX file's task; scikit-learn artifacts describe themselves")
-    require("onnx", "onnx")
-    from ortolan_convert.text_bundle import TextOptions, convert_text
-
-    options = TextOptions(
+    check_target(Path(output), overwrite=overwrite)
+    request = Request(
+        artifacts=tuple((path, recognise(path)) for path in paths),
+        target=Path(output),
         samples=None if samples is None else Path(samples),
         trust=trust,
         task=task,
-        quantize=tuple(name for name in LINEAR_PASSES if quantize is None or name in quantize),
+        config=None if config is None else Path(config),
+        quantize=None if quantize is None else tuple(quantize),
         max_drop=max_drop,
         overwrite=overwrite,
+        progress=progress or (lambda _: None),
     )
-    return convert_text(list(zip(paths, kinds, strict=True)), target, options, say)
+    kinds = {kind for _, kind in request.artifacts}
+    return next(source for kind, source in _SOURCES.items() if kind in kinds)(request)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What :func:`convert` was asked for, checked as far as it holds for every kind of artifact."""
+
+    artifacts: tuple[tuple[Path, Kind], ...]
+    target: Path
+    samples: Path | None
+    trust: bool
+    task: str | None
+    config: Path | None
+    quantize: tuple[str, ...] | None
+    max_drop: float
+    overwrite: bool
+    progress: Progress
+
+
+def _from_onnx(request: Request) -> ConversionReport:
+    require("onnxruntime", "onnxruntime", "convert")
+    from ortolan_convert.onnx_bundle import OnnxOptions, convert_onnx
+
+    if len(request.artifacts) > 1:
+        path = next(path for path, kind in request.artifacts if kind == "onnx")
+        raise ConversionError(f"{path}: an ONNX file is converted alone, found {len(request.artifacts)} files")
+    options = OnnxOptions(
+        samples=request.samples,
+        task=request.task,
+        config=request.config,
+        quantize=request.quantize or (),
+        overwrite=request.overwrite,
+    )
+    return convert_onnx(request.artifacts[0][0], request.target, options, request.progress)
+
+
+def _from_scikit_learn(request: Request) -> ConversionReport:
+    if request.config is not None:
+        raise UsageError("--config describes an ONNX file's task; scikit-learn artifacts describe themselves")
+    for module in ("onnx", "onnxruntime"):
+        require(module, module, "sklearn")
+    from ortolan_convert.text_bundle import TextOptions, convert_text
+
+    options = TextOptions(
+        samples=request.samples,
+        trust=request.trust,
+        task=request.task,
+        quantize=tuple(name for name in LINEAR_PASSES if request.quantize is None or name in request.quantize),
+        max_drop=request.max_drop,
+        overwrite=request.overwrite,
+    )
+    return convert_text(request.artifacts, request.target, options, request.progress)
+
+
+_SOURCES: dict[Kind, Callable[[Request], ConversionReport]] = {
+    "onnx": _from_onnx,
+    "skops": _from_scikit_learn,
+    "pickle": _from_scikit_learn,
+}
+"""Who converts which kind of file; of several kinds given together, the first here decides."""

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 Link = Literal["sigmoid", "double-sigmoid", "softmax", "one-vs-rest", "modified-huber"]
 """How probabilities follow from scores. ``double-sigmoid`` is softmax of ``[-z, z]``."""
 
+EXPIT_ZERO = -709.782712893384
+"""Below minus the logarithm of the largest float64, scikit-learn's sigmoid (``scipy.special.expit``) is exactly 0."""
+LOG_ZERO = -1e30
+"""Stands for the logarithm of 0: far below all others, and finite, so that a softmax over nothing else is uniform."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -79,6 +84,40 @@ def normalized(graph: GraphBuilder, value: Value) -> Value:
     return graph.node("Where", zero, uniform, shares, dtype=value.dtype, shape=value.shape)
 
 
+def log_sigmoid(graph: GraphBuilder, z: Value) -> Value:
+    """``log(1 / (1 + exp(-z)))``, exact where the sigmoid itself is tiny; :data:`LOG_ZERO` where scikit-learn has 0.
+
+    onnxruntime's float32 Sigmoid is off by 5e-8 and 0 from -18 down, and its Softplus has no float64 kernel.
+    """
+    near_zero = graph.node("Exp", graph.node("Neg", graph.node("Abs", z)))
+    below = graph.node("Min", z, graph.number(0.0))
+    logs = graph.node("Sub", below, graph.node("Log", graph.node("Add", near_zero, graph.number(1.0))))
+    gone = graph.node("Less", z, graph.number(EXPIT_ZERO), dtype="bool")
+    return graph.node("Where", gone, graph.number(LOG_ZERO), logs, dtype=z.dtype, shape=z.shape)
+
+
+def logarithm(graph: GraphBuilder, value: Value) -> Value:
+    """Natural logarithm; :data:`LOG_ZERO` for 0."""
+    return graph.node("Max", graph.node("Log", value), graph.number(LOG_ZERO))
+
+
+def shares(graph: GraphBuilder, logs: Value, *, all_zero: Literal["uniform", "zeros"] = "uniform") -> Value:
+    """Rows of numbers divided by their sums, given their logarithms: the softmax.
+
+    Args:
+        graph: to add to.
+        logs: [batch, n], :data:`LOG_ZERO` for 0.
+        all_zero: what scikit-learn's estimator makes of a row of zeros.
+    """
+    softmax = graph.node("Softmax", logs, axis=1)
+    if all_zero == "uniform":
+        return softmax
+    axis = graph.constant(np.array([1], np.int64))
+    largest = graph.node("ReduceMax", logs, axis, shape=(logs.shape[0], 1), keepdims=1)
+    gone = graph.node("LessOrEqual", largest, graph.number(LOG_ZERO / 2), dtype="bool")
+    return graph.node("Where", gone, graph.number(0.0), softmax, dtype=logs.dtype, shape=logs.shape)
+
+
 def clipped(graph: GraphBuilder, value: Value, low: float, high: float) -> Value:
     """Values limited to [low, high]."""
     return graph.node("Clip", value, graph.number(low), graph.number(high))
@@ -111,7 +150,7 @@ def _softmax(graph: GraphBuilder, scores: Value) -> Value:
 
 
 def _one_vs_rest(graph: GraphBuilder, scores: Value) -> Value:
-    return normalized(graph, graph.node("Sigmoid", scores))
+    return shares(graph, log_sigmoid(graph, scores))
 
 
 def _modified_huber(graph: GraphBuilder, scores: Value) -> Value:
@@ -199,18 +238,25 @@ class OneVsRest:
             return answers[0]
         probabilities = None
         if self.has_probabilities:
-            positive = [column_range(graph, _probabilities(answer), 1, 2) for answer in answers]
-            joined = graph.node("Concat", *positive, shape=(part.z.shape[0], len(answers)), axis=1)
-            probabilities = normalized(graph, joined)
+            pairs = zip(self.members, answers, strict=True)
+            logs = [_positive_log(graph, member.head, answer) for member, answer in pairs]
+            joined = graph.node("Concat", *logs, shape=(part.z.shape[0], len(answers)), axis=1)
+            probabilities = shares(graph, joined, all_zero="zeros")
         if self.by == "probabilities":
-            scores = joined
+            scores = graph.node("Exp", joined)
         else:
             decisions = [answer.decision for answer in answers if answer.decision is not None]
             scores = graph.node("Concat", *decisions, shape=(part.z.shape[0], len(answers)), axis=1)
         return Answer(scores, probabilities, scores if self.by == "decision" else None)
 
 
-def _probabilities(answer: Answer) -> Value:
+def _positive_log(graph: GraphBuilder, head: Head, answer: Answer) -> Value:
+    """[batch, 1]: logarithm of a binary member's positive probability."""
+    if isinstance(head, LogLikelihood):
+        return column_range(graph, answer.scores, 1, 2)
+    if isinstance(head, Decision) and answer.decision is not None and head.link in {"sigmoid", "double-sigmoid"}:
+        z = answer.decision
+        return log_sigmoid(graph, z if head.link == "sigmoid" else graph.node("Mul", z, graph.number(2.0)))
     if answer.probabilities is None:
         raise TypeError("a member without probabilities cannot be asked for them")
-    return answer.probabilities
+    return logarithm(graph, column_range(graph, answer.probabilities, 1, 2))

@@ -95,6 +95,13 @@ def differences(expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArra
     return worst
 
 
+def disagreements(source: Answers, comparison: Comparison) -> NDArray[Any]:
+    """Bool [n]: whose label differs, or a number by more than 1e-5."""
+    allowed = TOLERANCE if source.slack is None else TOLERANCE + source.slack
+    bad: NDArray[Any] = comparison.changed | ~(comparison.difference <= allowed)
+    return bad
+
+
 def gate(source: Answers, comparison: Comparison, inputs: Sequence[object], names: Sequence[object]) -> None:
     """Accept the reference.
 
@@ -107,8 +114,7 @@ def gate(source: Answers, comparison: Comparison, inputs: Sequence[object], name
     Raises:
         ParityError: a label differs, or a number by more than 1e-5; the message shows up to five such inputs.
     """
-    allowed = TOLERANCE if source.slack is None else TOLERANCE + source.slack
-    bad = comparison.changed | ~(comparison.difference <= allowed)
+    bad = disagreements(source, comparison)
     if not bad.any():
         return
     worst_first = np.argsort(

@@ -19,8 +19,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan.inputs.datafile import TextSamples
+    from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers
+    from ortolan_convert.sources.vectorizer import TextFeatures
 
+REPEATED = (1, 20, 1000)
+"""How often the texts that test the arithmetic say the same."""
+STRONG_TERMS = 8
+"""How many terms they are made of, at most."""
 FEWEST_GOLDEN = 16
 """How many samples a bundle has at least; made-up ones complete the user's."""
 
@@ -51,6 +57,28 @@ def questions_of(samples: TextSamples | None, terms: Sequence[str], analyzer: st
     extra = generated_texts(terms, analyzer=analyzer, count=missing) if missing else ()
     texts = (*samples.texts, *EDGE_TEXTS, *extra)
     return Questions(texts=texts, count=len(samples.texts), labels=samples.labels, origin="samples")
+
+
+def repetitions(linear: Linear, features: TextFeatures) -> tuple[str, ...]:
+    """Texts that tell whether sums in float32 are exact enough: the strongest terms of each class, over and over.
+
+    Scores grow with the text if nothing normalizes it, and probabilities follow from their differences.
+
+    Args:
+        linear: the model.
+        features: the texts' features, in the model's numbers.
+    """
+    terms = np.flatnonzero(features.position >= 0)
+    if not len(terms):
+        return ()
+    rows = linear.coefficients[:, features.position[terms]]
+    ends = np.stack([rows.argmax(axis=1), rows.argmin(axis=1)], axis=1)
+    strongest = dict.fromkeys(features.terms[terms[index]] for index in ends.ravel().tolist())
+    chosen = list(strongest)[:STRONG_TERMS]
+    separator = " " if features.spec.analyzer == "word" else ""
+    return tuple(
+        separator.join([*part, ""]) * count for part in ([term] for term in chosen) for count in REPEATED
+    ) + tuple(separator.join([*chosen, ""]) * count + chosen[0] for count in REPEATED[1:])
 
 
 def accuracy(labels: NDArray[Any], names: Sequence[object], questions: Questions) -> float | None:

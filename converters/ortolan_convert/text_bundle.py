@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
-from ortolan.errors import ParityError, TaskMismatchError
+from ortolan.errors import TaskMismatchError
 from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.ngrams import NgramEncoder
 from ortolan_convert.graph import FLOOR
-from ortolan_convert.linear import build_linear
-from ortolan_convert.parity import TOLERANCE, compare, fidelity, gate
-from ortolan_convert.passes import LINEAR_PASSES
-from ortolan_convert.passes.float32 import references
+from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
-from ortolan_convert.questions import accuracy, golden_files, questions_of
+from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.session import run_model
 from ortolan_convert.sources.artifact import read_artifact
 from ortolan_convert.sources.sklearn_text import TextSource, read_text_source
+from ortolan_convert.variants import Exam, Made, Prepared, variants_of
 from ortolan_convert.vocabulary import compile_vocabulary, text_assets
 
 if TYPE_CHECKING:
@@ -30,21 +27,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan.bundle.manifest import Provenance, Source
-    from ortolan.types import Fidelity
     from ortolan_convert.convert import Progress
-    from ortolan_convert.graph import BuiltModel
-    from ortolan_convert.linear import Linear
-    from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.questions import Questions
     from ortolan_convert.sources.recognise import Kind
-    from ortolan_convert.weights import Weights
 
 PROVIDERS = ("cpu", "cuda", "openvino", "tensorrt")
 """Execution providers that run these graphs."""
 MEASURED = 2000
 """How many samples' sizes are looked at."""
-WORTHWHILE = 0.9
-"""A variant must be smaller than this share of the next larger one, or it is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,57 +47,6 @@ class TextOptions:
     quantize: tuple[str, ...]
     max_drop: float
     overwrite: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """Everything that the variants of a bundle share.
-
-    Args:
-        source: the trained pipeline.
-        linear: its model over the features as they are numbered in the bundle.
-        task: name and configuration.
-        assets: by path below ``assets/``.
-    """
-
-    source: TextSource
-    linear: Linear
-    task: TaskSpec
-    assets: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """A variant: its model and how it compares with the source."""
-
-    weights: Weights
-    model: BuiltModel
-    comparison: Comparison
-
-    @property
-    def name(self) -> str:
-        """The variant's."""
-        return self.weights.precision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exam:
-    """What variants are judged by.
-
-    Args:
-        questions: the texts.
-        answers: the source's.
-        dims: usual sizes of the free dimensions.
-    """
-
-    questions: Questions
-    answers: Answers
-    dims: Mapping[str, int]
-
-    def fidelity(self, made: Made) -> Fidelity:
-        """Of a variant."""
-        metric = "cluster" if self.answers.decided_by == "distances" else "label"
-        return fidelity(made.comparison, count=self.questions.count, metric=metric, inputs=self.questions.origin)
 
 
 def convert_text(
@@ -124,9 +63,16 @@ def convert_text(
     questions = questions_of(samples, source.features.terms, source.features.spec.analyzer)
     say(f"asking the source {len(questions.texts)} texts")
     answers = source.answers(questions.texts)
-    exam = Exam(questions=questions, answers=answers, dims=_usual_sizes(prepared, questions))
+    repeated = repetitions(source.linear, source.features)
+    exam = Exam(
+        questions=questions,
+        answers=answers,
+        dims=_usual_sizes(prepared, questions),
+        repetitions=repeated,
+        repeated=source.answers(repeated) if repeated else None,
+    )
     say("building the reference and comparing it with the source")
-    made, left_out = _variants(prepared, exam, options, say)
+    made, left_out = variants_of(prepared, exam, (options.quantize, options.max_drop), say)
     say("writing the bundle")
     provenance = _provenance(source, sources)
     bundle = write_bundle(
@@ -158,7 +104,7 @@ def convert_text(
             for variant, reason in [*((variant, None) for variant in made), *left_out]
         ),
         accuracy=accuracy(answers.labels, source.names, questions),
-        warnings=tuple(_warnings(source, exam, left_out, options)),
+        warnings=tuple(_warnings(source, exam, (made[0], left_out), options)),
     )
 
 
@@ -174,60 +120,6 @@ def prepare(source: TextSource) -> Prepared:
     else:
         task = {"clusters": len(source.linear.bias), "input": config}
     return Prepared(source=source, linear=linear, task=TaskSpec(source.task, task), assets=assets)
-
-
-def _variants(
-    prepared: Prepared, exam: Exam, options: TextOptions, say: Progress
-) -> tuple[list[Made], list[tuple[Made, str]]]:
-    """The variants that passed, the reference first, and those left out with the reason."""
-    reference = _reference(prepared, exam)
-    made: list[Made] = [reference]
-    left_out: list[tuple[Made, str]] = []
-    for name in options.quantize:
-        say(f"trying {name}")
-        weights = LINEAR_PASSES[name](prepared.linear.coefficients, reference.weights.compute)
-        variant = _make(prepared, weights, exam)
-        reason = _objection(variant, made[-1], exam, options.max_drop)
-        if reason is None:
-            made.append(variant)
-        else:
-            left_out.append((variant, reason))
-    return made, left_out
-
-
-def _reference(prepared: Prepared, exam: Exam) -> Made:
-    failure: ParityError | None = None
-    for weights in references(prepared.linear.coefficients, wide=prepared.linear.every_feature):
-        made = _make(prepared, weights, exam)
-        try:
-            gate(exam.answers, made.comparison, exam.questions.texts, prepared.source.names)
-        except ParityError as error:
-            failure = error
-        else:
-            return made
-    raise failure or ParityError("the model has no coefficients to convert")
-
-
-def _make(prepared: Prepared, weights: Weights, exam: Exam) -> Made:
-    if not len(weights.stored):
-        # Padding points at row 0, so there must be one.
-        weights = replace(weights, stored=np.zeros((1, weights.stored.shape[1]), weights.stored.dtype))
-    model = build_linear(prepared.linear, weights, exam.dims)
-    outputs = run_model(model.data, prepared.task, prepared.assets, exam.questions.texts)
-    return Made(weights=weights, model=model, comparison=compare(exam.answers, outputs))
-
-
-def _objection(variant: Made, larger: Made, exam: Exam, max_drop: float) -> str | None:
-    """Why a variant is left out; None if it is not."""
-    drop = exam.fidelity(variant).drop
-    if not np.isfinite(variant.comparison.difference).all():
-        return "its answers are not finite"
-    if drop > max_drop:
-        return f"it changes {drop:.2%} of the decisions, more than the allowed {max_drop:.2%}"
-    ratio = len(variant.model.data) / len(larger.model.data)
-    if ratio > WORTHWHILE:
-        return f"it is {ratio:.0%} of {larger.name}'s size, which does not pay"
-    return None
 
 
 def _usual_sizes(prepared: Prepared, questions: Questions) -> dict[str, int]:
@@ -260,9 +152,10 @@ def _provenance(source: TextSource, sources: Sequence[Source]) -> Provenance:
 
 
 def _warnings(
-    source: TextSource, exam: Exam, left_out: Sequence[tuple[Made, str]], options: TextOptions
+    source: TextSource, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], options: TextOptions
 ) -> Iterator[str]:
     questions, slack = exam.questions, exam.answers.slack
+    reference, left_out = outcome
     here = installed("scikit-learn")
     if source.version is not None and source.version != here:
         yield f"made with scikit-learn {source.version} and compared with the answers of the installed {here}"
@@ -272,8 +165,9 @@ def _warnings(
             f"give real ones with --samples"
         )
     elif options.quantize and questions.count * options.max_drop < 1:
+        samples = "1 sample" if questions.count == 1 else f"{questions.count} samples"
         yield (
-            f"{questions.count} samples cannot show a drop of {options.max_drop:.2%}; "
+            f"{samples} cannot show a drop of {options.max_drop:.2%}; "
             f"give at least {int(np.ceil(1 / options.max_drop)) if options.max_drop else 'many more'}"
         )
     steep = 0 if slack is None else int((slack > TOLERANCE).sum())
@@ -281,6 +175,11 @@ def _warnings(
         yield (
             f"{steep} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the source's own "
             f"answer moves by up to {slack.max():.2g} with the rounding of its features"
+        )
+    if reference.far:
+        yield (
+            f"on {reference.far} of {len(exam.repetitions)} texts that repeat a term up to 1,000 times the answers "
+            f"differ by more than {TOLERANCE:g} from the source's"
         )
     for variant, reason in left_out:
         yield f"{variant.name} was left out: {reason}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import os
 import pickle
@@ -30,12 +29,17 @@ from sklearn.svm import LinearSVC
 
 from ortolan.errors import (
     ConversionError,
+    MissingPackageError,
     ModelFileError,
     StorageError,
     TrustRequiredError,
     UnsupportedError,
 )
 from ortolan_convert.convert import convert
+from ortolan_convert.sources import vectorizer
+from ortolan_convert.sources.artifact import Artifact
+from ortolan_convert.sources.sklearn_text import read_text_source
+from ortolan_convert.sources.vectorizer import jieba_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -329,14 +333,17 @@ def test_custom_callables_are_named_with_their_place(
     else:
         pipeline.fit(*binary)
     joblib.dump(pipeline, tmp_path / "model.joblib")
-    place = f"step 'tfidfvectorizer', option '{option}': their_code.my_function"
+    place = f"step 'tfidfvectorizer', option '{option}': "
     with pytest.raises(UnsupportedError) as caught:
         convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True)
-    assert place in str(caught.value)
+    assert str(caught.value) == (
+        f"model.joblib: {place}calls a Python function (their_code.my_function), which cannot be converted; "
+        f"use scikit-learn's options instead"
+    )
     monkeypatch.delitem(sys.modules, "their_code")
     with pytest.raises(UnsupportedError) as caught:
         convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True)
-    assert place in str(caught.value)
+    assert f"{place}their_code.my_function, which is not part of scikit-learn" in str(caught.value)
 
 
 def test_a_custom_score_function_is_named(binary: Any, converted: Convert, monkeypatch: Any) -> None:
@@ -349,48 +356,68 @@ def test_a_custom_score_function_is_named(binary: Any, converted: Convert, monke
     monkeypatch.setitem(sys.modules, "their_code", module)
     pipeline = make_pipeline(TfidfVectorizer(), SelectKBest(chi2, k=3), LogisticRegression()).fit(*binary)
     pipeline.set_params(selectkbest__score_func=function)
-    with pytest.raises(
-        UnsupportedError, match=r"step 'selectkbest', option 'score_func': their_code\.score is your own"
-    ):
+    message = r"step 'selectkbest', option 'score_func': calls a Python function \(their_code\.score\)"
+    with pytest.raises(UnsupportedError, match=message):
         converted(pipeline)
 
 
-class JiebaPickler(pickle._Pickler):
-    """Stores jieba's functions by their names, as dill and cloudpickle users arrange."""
+def test_jieba_is_known_and_recorded(corpus: Any, tmp_path: Path) -> None:
+    """jieba as tokenizer gives the source's answers, and its version is in the bundle.
 
-    def reducer_override(self, value: Any) -> Any:
-        import jieba
-
-        for name in ("cut", "lcut"):
-            if isinstance(value, types.MethodType) and value == getattr(jieba, name):
-                return getattr, (JiebaModule(), name)
-        return NotImplemented
-
-
-class JiebaModule:
-    """Stands for the module, which cannot be pickled."""
-
-    def __reduce__(self) -> Any:
-        from importlib import import_module
-
-        return import_module, ("jieba",)
-
-
-@pytest.mark.parametrize("name", ["cut", "lcut"])
-def test_jieba_is_known_and_recorded(name: str, corpus: Any, tmp_path: Path) -> None:
-    """jieba as tokenizer gives the source's answers, and its version is in the bundle."""
-    jieba = pytest.importorskip("jieba")
+    joblib and pickle cannot store jieba's functions; dill can, with a copy of the tokenizer they are methods of.
+    """
+    jieba, dill = pytest.importorskip("jieba"), pytest.importorskip("dill")
     texts, labels = corpus
-    vectorizer = TfidfVectorizer(tokenizer=getattr(jieba, name), token_pattern=None)
+    vectorizer = TfidfVectorizer(tokenizer=jieba.lcut, token_pattern=None)
     pipeline = make_pipeline(vectorizer, LogisticRegression()).fit(texts, labels)
-    stream = io.BytesIO()
-    JiebaPickler(stream).dump(pipeline)
-    (tmp_path / "model.pkl").write_bytes(stream.getvalue())
-    report = convert(tmp_path / "model.pkl", tmp_path / "out.bundle", trust=True)
+    (tmp_path / "model.pkl").write_bytes(dill.dumps(pipeline))
+    report = convert(tmp_path / "model.pkl", tmp_path / "out.bundle", trust=True, quantize=())
     assert report.provenance.versions["jieba"] == jieba.__version__
     config = report.bundle.manifest.task.config["input"]
     assert isinstance(config, dict)
-    assert config["tokenizer"] == {"name": f"jieba.{name}", "version": jieba.__version__}
+    assert config["tokenizer"] == {"name": "jieba.lcut", "version": jieba.__version__}
+
+
+@pytest.mark.parametrize("name", ["cut", "lcut"])
+def test_any_jieba_tokenizer_counts(name: str) -> None:
+    """A copy's method is jieba's as well; its other methods and other functions are not known."""
+    jieba = pytest.importorskip("jieba")
+    assert jieba_method(getattr(jieba, name)) == jieba_method(getattr(jieba.Tokenizer(), name)) == name
+    assert jieba_method(jieba.lcut_for_search) is None
+    assert jieba_method(str.split) is None
+
+
+def test_jieba_with_words_of_ones_own_is_refused(corpus: Any) -> None:
+    """Words added to jieba's dictionary would be missing on a device, so the error says what they are."""
+    jieba = pytest.importorskip("jieba")
+    tokenizer = jieba.Tokenizer()
+    tokenizer.add_word("手机很好")
+    features = TfidfVectorizer(tokenizer=tokenizer.lcut, token_pattern=None)
+    pipeline = make_pipeline(features, LogisticRegression()).fit(*corpus)
+    with pytest.raises(UnsupportedError) as caught:
+        read_text_source([Artifact("model.pkl", pipeline, None)])
+    assert str(caught.value) == (
+        "model.pkl: step 'tfidfvectorizer', option 'tokenizer': this jieba has words or a dictionary of your own "
+        "(add_word, load_userdict, set_dictionary), which is not supported; train it with jieba's own dictionary"
+    )
+
+
+def test_a_file_of_dill_without_dill(tmp_path: Path) -> None:
+    """A pickle whose reading needs dill says what to install."""
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x02cdill.nowhere\n_create_nothing\n)R.")
+    with pytest.raises(MissingPackageError, match=r"saved with dill; install it to read the file: pip install dill"):
+        convert(tmp_path / "model.pkl", tmp_path / "out.bundle", trust=True)
+
+
+def test_more_characters_than_can_be_told_apart(binary: Any, converted: Convert, monkeypatch: Any) -> None:
+    """A vocabulary of nearly all code points names the step and what to limit."""
+    monkeypatch.setattr(vectorizer, "MOST_CHARACTERS", 10)
+    pipeline = make_pipeline(TfidfVectorizer(analyzer="char"), LogisticRegression()).fit(*binary)
+    message = (
+        r"^part0\.joblib: step 'tfidfvectorizer': its vocabulary has \d+ different characters; expected at most 10,"
+    )
+    with pytest.raises(UnsupportedError, match=message):
+        converted(pipeline)
 
 
 def test_a_version_that_cannot_be_read_names_both(sentiment: Path, tmp_path: Path) -> None:
@@ -456,9 +483,9 @@ def test_a_damaged_skops_file(tmp_path: Path) -> None:
         convert(tmp_path / "model.skops", tmp_path / "out.bundle")
 
 
-@pytest.mark.parametrize("module", ["sklearn", "joblib", "onnx"])
+@pytest.mark.parametrize("module", ["sklearn", "joblib", "onnx", "onnxruntime"])
 def test_missing_packages_name_the_extra(module: str, sentiment: Path, tmp_path: Path) -> None:
-    """Without scikit-learn, joblib or onnx the error says what to install."""
+    """Without scikit-learn, joblib, onnx or onnxruntime the error says what to install."""
     script = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "from ortolan_convert.convert import convert\n"
@@ -476,5 +503,7 @@ def test_builtins_as_callables_are_named_too(option: dict[str, Any], binary: Any
     """A class or a method of Python's own changes the answer as any function does."""
     pipeline = make_pipeline(TfidfVectorizer(**option), LogisticRegression()).fit(*binary)
     name = next(iter(option))
-    with pytest.raises(UnsupportedError, match=rf"option '{name}': builtins\.(list|str\.lower) is your own code"):
+    with pytest.raises(
+        UnsupportedError, match=rf"option '{name}': calls a Python function \(builtins\.(list|str\.lower)\)"
+    ):
         converted(pipeline)

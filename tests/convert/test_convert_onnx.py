@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -212,3 +214,18 @@ def test_a_pipeline_and_an_onnx_file_do_not_mix(sentiment: Path, tmp_path: Path)
     """An ONNX file is converted alone."""
     with pytest.raises(ConversionError, match=r"m\.onnx: an ONNX file is converted alone, found 2 files"):
         convert([sentiment, _save(tmp_path / "m.onnx")], tmp_path / "out.bundle")
+
+
+def test_without_onnxruntime_the_error_names_the_extra(tmp_path: Path) -> None:
+    """An ONNX file is run when it is converted; without onnxruntime the error says what to install."""
+    script = (
+        "import sys; sys.modules['onnxruntime'] = None\n"
+        "from ortolan_convert.convert import convert\n"
+        "from ortolan.errors import MissingPackageError\n"
+        "try:\n    convert(sys.argv[1], sys.argv[2])\n"
+        "except MissingPackageError as error:\n    print(error)\n"
+    )
+    arguments = [sys.executable, "-c", script, str(_save(tmp_path / "model.onnx")), str(tmp_path / "out.bundle")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("onnxruntime is needed to convert this artifact")
+    assert "pip install 'ortolan[convert]'" in done.stdout

@@ -20,7 +20,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 import ortolan
-import ortolan_convert.text_bundle as text_bundle
+import ortolan_convert.variants as variants
 from ortolan.bundle.directory import open_bundle
 from ortolan.errors import InputError, ParityError, StorageError, TaskMismatchError, UnknownNameError, UsageError
 from ortolan.tasks.golden import read_golden
@@ -118,7 +118,7 @@ def test_few_samples_are_completed_for_golden(sentiment: Path, tmp_path: Path) -
     assert len(read_golden(report.bundle).inputs) >= 16
     assert report.variants[0].fidelity is not None
     assert report.variants[0].fidelity.n == 1
-    assert "1 samples cannot show a drop of 1.00%; give at least 100" in report.warnings
+    assert "1 sample cannot show a drop of 1.00%; give at least 100" in report.warnings
 
 
 def test_without_samples_the_fidelity_says_so(sentiment: Path, tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_reference_that_disagrees_is_refused(
     def wrong(coefficients: Any, *, wide: bool) -> Any:
         yield Weights(precision="fp32", stored=-coefficients.T.astype(np.float32))
 
-    monkeypatch.setattr(text_bundle, "references", wrong)
+    monkeypatch.setattr(variants, "references", wrong)
     with pytest.raises(ParityError) as caught:
         convert(sentiment, tmp_path / "out.bundle", samples=reviews, trust=True)
     message = str(caught.value)
@@ -154,7 +154,7 @@ def test_a_variant_that_changes_too_much_is_left_out(corpus: Any, converted: Con
     def rough(coefficients: Any, compute: Any) -> Weights:
         return Weights(precision="int8", stored=-np.sign(coefficients.T).astype(np.int8), compute=compute)
 
-    monkeypatch.setitem(text_bundle.LINEAR_PASSES, "int8", rough)
+    monkeypatch.setitem(variants.LINEAR_PASSES, "int8", rough)
     pipeline = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 2)), LogisticRegression()).fit(*corpus)
     report = converted(pipeline, texts=corpus[0], max_drop=0.0)
     left_out = {variant.name: variant.left_out for variant in report.variants}

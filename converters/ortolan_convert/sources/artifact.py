@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, TrustRequiredError, UnsupportedError
 from ortolan_convert.sources.recognise import compression_of, open_decompressed, read_head
+from ortolan_convert.sources.stand_ins import PICKLERS, read_with_stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan_convert.sources.recognise import Kind
+    from ortolan_convert.sources.stand_ins import Missing
 
 _VERSION = re.compile(rb"_sklearn_version.{1,200}?(\d+\.\d+(?:\.\d+)*(?:\.?(?:dev|rc|post)\d+)?)", re.DOTALL)
 SCANNED_BYTES = 1 << 30
@@ -47,15 +49,6 @@ class Artifact:
     version: str | None
 
 
-class Unimportable:
-    """Stands for a function or class of a pickle that does not exist here."""
-
-    where = ""
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        """Accept what the original would have been made of."""
-
-
 def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     """The object in a scikit-learn artifact.
 
@@ -69,7 +62,7 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
         raise TrustRequiredError(
             f"{path}: reading a joblib or pickle file runs code from it; if you trust where it comes from, add --trust"
         )
-    require("sklearn", "scikit-learn")
+    require("sklearn", "scikit-learn", "sklearn")
     version = made_with(path, kind)
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -80,14 +73,22 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     except MemoryError:
         raise ConversionError(f"{path}: does not fit into memory, or is damaged") from None
     except Exception as error:
-        raise _explained(path, kind, version, error) from error
+        missing = read_with_stand_ins(path) if kind == "pickle" else None
+        if missing is None or not missing.harmless:
+            raise _explained(path, missing, version, error) from error
+        content, caught = missing.content, []
     for warning in caught:
         version = version or getattr(warning.message, "original_sklearn_version", None)
     return Artifact(path.name, content, version)
 
 
-def require(module: str, package: str) -> Any:
+def require(module: str, package: str, extra: str) -> Any:
     """The imported module.
+
+    Args:
+        module: what to import.
+        package: its package's name, for the message.
+        extra: Ortolan's extra that installs it.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -99,7 +100,7 @@ def require(module: str, package: str) -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"{package} is needed to convert this artifact and cannot be imported ({error}); "
-            f"install it: pip install 'ortolan[sklearn]'"
+            f"install it: pip install 'ortolan[{extra}]'"
         ) from None
 
 
@@ -131,12 +132,12 @@ def _find_version(stream: Any) -> str | None:
 
 
 def _read_pickle(path: Path) -> Any:
-    joblib = require("joblib", "joblib")
+    joblib = require("joblib", "joblib", "sklearn")
     return joblib.load(path)
 
 
 def _read_skops(path: Path) -> Any:
-    skops = require("skops.io", "skops")
+    skops = require("skops.io", "skops", "sklearn")
     untrusted = sorted(set(skops.get_untrusted_types(file=path)) - SKOPS_ALLOWED)
     if untrusted:
         raise UnsupportedError(
@@ -145,15 +146,17 @@ def _read_skops(path: Path) -> Any:
     return skops.load(path, trusted=sorted(SKOPS_ALLOWED))
 
 
-def _explained(path: Path, kind: Kind, version: str | None, error: Exception) -> OrtolanError:
+def _explained(path: Path, missing: Missing | None, version: str | None, error: Exception) -> OrtolanError:
     """What a failure to load means for the user."""
     import sklearn
 
-    missing = unimportable(path) if kind == "pickle" else None
-    if missing and "jieba." in missing:
+    package = missing.package if missing else None
+    if package == "jieba":
         return MissingPackageError(f"{path}: its tokenizer is jieba; install it: pip install 'ortolan[jieba]'")
-    if missing:
-        return UnsupportedError(f"{path}: {missing}, which is not part of scikit-learn and cannot be converted")
+    if package in PICKLERS:
+        return MissingPackageError(f"{path}: saved with {package}; install it to read the file: pip install {package}")
+    if missing and missing.custom:
+        return UnsupportedError(f"{path}: {missing.custom}, which is not part of scikit-learn and cannot be converted")
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     if version is not None and version != sklearn.__version__:
         return ConversionError(
@@ -163,67 +166,3 @@ def _explained(path: Path, kind: Kind, version: str | None, error: Exception) ->
     if isinstance(error, ImportError | AttributeError):
         return ConversionError(f"{path}: needs something that is not installed here ({reason})")
     return ConversionError(f"{path}: damaged or cut short, it cannot be read ({reason})")
-
-
-def unimportable(path: Path) -> str | None:
-    """Names the custom callable that a pickle asks for and that does not exist here, and its place if it can be found.
-
-    The pickle is read again with stand-ins for what is missing.
-    """
-    found: list[str] = []
-    try:
-        content = _read_with_stand_ins(path, found)
-    except Exception as error:  # noqa: BLE001 - the first failure is what gets reported
-        del error
-        content = None
-    outside = [name for name in found if not name.startswith(("sklearn.", "numpy.", "scipy."))]
-    if not outside:
-        return None
-    return _place_of(content, []) or f"uses {outside[0]}"
-
-
-def _read_with_stand_ins(path: Path, found: list[str]) -> Any:
-    from joblib.numpy_pickle import NumpyUnpickler
-
-    class Tolerant(NumpyUnpickler):  # type: ignore[misc]  # joblib is untyped
-        def find_class(self, module: str, name: str) -> Any:
-            try:
-                return super().find_class(module, name)
-            except (ImportError, AttributeError):
-                where = f"{module}.{name}"
-                found.append(where)
-                return type(name, (Unimportable,), {"where": where})
-
-    with ExitStack() as stack, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        stream = open_decompressed(path, compression_of(read_head(path)[0]), stack)
-        return Tolerant(str(path), stream, ensure_native_byte_order=True).load()
-
-
-def _place_of(value: Any, trail: list[str], depth: int = 0) -> str | None:
-    """Where a stand-in lies: ``step 'tfidfvectorizer', option 'tokenizer': __main__.my_tokenizer``."""
-    kind = value if isinstance(value, type) else type(value)
-    if issubclass(kind, Unimportable):
-        return f"{', '.join(trail)}: {kind.where}" if trail else f"uses {kind.where}"
-    if depth > 6:
-        return None
-    if isinstance(value, list | tuple | dict):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        children = [(_named(value, key), item) for key, item in items]
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        children = [([] if key == "steps" else [f"option {key!r}"], item) for key, item in vars(value).items()]
-    else:
-        return None
-    for names, item in children:
-        if place := _place_of(item, [*trail, *names], depth + 1):
-            return place
-    return None
-
-
-def _named(container: Any, key: Any) -> list[str]:
-    """A pipeline's step is a pair of its name and the estimator."""
-    if isinstance(container, tuple) and len(container) == 2 and isinstance(container[0], str) and key == 1:
-        return [f"step {container[0]!r}"]
-    if isinstance(container, dict):
-        return [f"entry {key!r}"]
-    return []

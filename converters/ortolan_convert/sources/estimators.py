@@ -10,6 +10,7 @@ import numpy as np
 from ortolan.errors import UnsupportedError
 from ortolan_convert.heads import Decision, Distances, LogLikelihood, Member, OneVsRest
 from ortolan_convert.linear import Linear
+from ortolan_convert.sources.older import is_former_binary_softmax, is_former_one_vs_rest, modernize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -64,6 +65,7 @@ def convert_estimator(estimator: object, place: str) -> Converted:
     if reader is None:
         why = f" ({_REFUSALS[name]})" if name in _REFUSALS and is_sklearn(estimator) else ""
         raise UnsupportedError(f"{place}: {class_path(estimator)} is not supported{why}; known: {', '.join(_READERS)}")
+    modernize(estimator)
     converted = reader(Fitted(estimator, place))
     linear = converted.linear
     if not (np.isfinite(linear.coefficients).all() and np.isfinite(linear.bias).all()):
@@ -82,18 +84,9 @@ def _decision(model: Any, link: Link | None) -> Converted:
 
 
 def _logistic(fitted: Fitted) -> Converted:
-    binary = len(fitted.model.classes_) == 2
-    # scikit-learn before 1.8 has multi_class and liblinear's one-vs-rest for several classes.
-    mode = getattr(fitted.model, "multi_class", "auto")
-    rest = mode == "ovr" or (mode in {"auto", "deprecated", "warn"} and fitted.model.solver == "liblinear")
-    if rest and not binary and "multi_class" not in type(fitted.model)().get_params():
-        raise UnsupportedError(
-            f"{fitted.place}: this {type(fitted.model).__name__} is one-vs-rest, which the installed scikit-learn no "
-            f"longer is; convert it with the version it was trained with"
-        )
-    if binary:
-        return _decision(fitted.model, "double-sigmoid" if mode == "multinomial" else "sigmoid")
-    return _decision(fitted.model, "one-vs-rest" if rest else "softmax")
+    if len(fitted.model.classes_) == 2:
+        return _decision(fitted.model, "double-sigmoid" if is_former_binary_softmax(fitted.model) else "sigmoid")
+    return _decision(fitted.model, "one-vs-rest" if is_former_one_vs_rest(fitted.model) else "softmax")
 
 
 def _linear_svc(fitted: Fitted) -> Converted:

@@ -69,7 +69,7 @@ def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:
         UnsupportedError: a step that is not known.
         ConversionError: a part is missing, given twice, or does not fit the others.
     """
-    steps = [step for artifact in artifacts for step in _flatten(artifact, len(artifacts) > 1)]
+    steps = [step for artifact in artifacts for step in _flatten(artifact)]
     for step in steps:
         _check_known(step)
         _check_fitted(step)
@@ -97,9 +97,8 @@ def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:
     return pipeline
 
 
-def _flatten(artifact: Artifact, several: bool) -> Iterator[Step]:
-    prefix = f"{artifact.name}: " if several else ""
-    yield from _steps(artifact.content, prefix, f"{artifact.name}: the object")
+def _flatten(artifact: Artifact) -> Iterator[Step]:
+    yield from _steps(artifact.content, f"{artifact.name}: ", f"{artifact.name}: the object")
 
 
 def _steps(value: Any, prefix: str, place: str) -> Iterator[Step]:

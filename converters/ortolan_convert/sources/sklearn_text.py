@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.calibration import has_steps
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.calibrated import step_sizes
 from ortolan_convert.sources.estimators import CLUSTERERS, convert_estimator
+from ortolan_convert.sources.older import probabilities
 from ortolan_convert.sources.pipeline import assemble
 from ortolan_convert.sources.vectorizer import text_features
 
@@ -93,7 +94,7 @@ class TextSource:
             return Answers(np.asarray(predicted, np.int64), {"distances": distances}, self.decided_by)
         numbers: dict[str, NDArray[Any]] = {}
         if hasattr(model, "predict_proba"):
-            numbers["probabilities"] = np.asarray(model.predict_proba(features), np.float64)
+            numbers["probabilities"] = probabilities(model, features)
         if hasattr(model, "decision_function"):
             scores = np.asarray(model.decision_function(features), np.float64)
             numbers["scores"] = np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
@@ -112,28 +113,36 @@ def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:
         UnsupportedError: a step, an option or a callable outside what is supported.
         ConversionError: a part is missing, not fitted, or does not fit the others.
     """
-    pipeline = assemble(artifacts)
-    model = pipeline.model
+    place, version = ", ".join(artifact.name for artifact in artifacts), _version(artifacts)
     try:
-        converted = convert_estimator(model.estimator, model.place)
-        features = text_features(pipeline)
+        pipeline = assemble(artifacts)
+        place = pipeline.model.place
+        return _source(pipeline, version)
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        if isinstance(error, ConversionError):
+        if isinstance(error, OrtolanError):
             raise
-        version = next((artifact.version for artifact in artifacts if artifact.version), "an unknown version")
         import sklearn
 
         raise ConversionError(
-            f"{model.place}: made with scikit-learn {version}, which the installed {sklearn.__version__} does not "
-            f"understand ({type(error).__name__}: {error}); convert it where scikit-learn {version} is installed"
+            f"{place}: made with scikit-learn {version or 'of an unknown version'}, which the installed "
+            f"{sklearn.__version__} does not understand ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"convert it where scikit-learn {version or 'of that version'} is installed"
         ) from error
-    used = converted.linear.used
-    features = features.restricted(used)
+
+
+def _version(artifacts: Sequence[Artifact]) -> str | None:
+    return next((artifact.version for artifact in artifacts if artifact.version), None)
+
+
+def _source(pipeline: TextPipeline, version: str | None) -> TextSource:
+    model = pipeline.model
+    converted = convert_estimator(model.estimator, model.place)
+    features = text_features(pipeline)
     clusters = model.kind in CLUSTERERS
     return TextSource(
         pipeline=pipeline,
-        version=next((artifact.version for artifact in artifacts if artifact.version), None),
-        features=features,
+        version=version,
+        features=features.restricted(converted.linear.used),
         linear=converted.linear,
         labels=() if clusters else _labels(model.estimator.classes_, model.place),
         decided_by="distances" if clusters else "scores" if converted.by_decision else "probabilities",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.pipeline import Step, TextPipeline
 
 _JIEBA = ("cut", "lcut")
+MOST_CHARACTERS = 1_000_000
+"""Different characters that a vocabulary may have; Unicode has 1,114,112 code points."""
 _DTYPES = ("int32", "int64", "uint32", "uint64", "float32", "float64")
 
 
@@ -78,6 +80,7 @@ def text_features(pipeline: TextPipeline) -> TextFeatures:
     check_callables(pipeline)
     _check_options(vectorizer)
     terms = np.array([str(term) for term in vectorizer.estimator.get_feature_names_out()], object)
+    _check_alphabet(vectorizer, terms)
     weighting = _Weighting()
     if vectorizer.kind == "TfidfVectorizer":
         weighting.take(vectorizer.estimator, vectorizer.estimator.idf_ if vectorizer.estimator.use_idf else None)
@@ -113,26 +116,43 @@ def check_callables(pipeline: TextPipeline) -> None:
             if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
                 continue
             if option == "tokenizer" and jieba_method(value) is not None:
+                _check_jieba(value.__self__, f"{step.place}, option {option!r}")
                 continue
             module = getattr(value, "__module__", None) or "builtins"
             if option == "score_func" and module.startswith("sklearn."):
                 continue
             name = getattr(value, "__qualname__", None) or type(value).__qualname__
             raise UnsupportedError(
-                f"{step.place}, option {option!r}: {module}.{name} is your own code, which a device does not have; "
-                f"use scikit-learn's options instead"
+                f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "
+                f"converted; use scikit-learn's options instead"
             )
 
 
 def jieba_method(value: Any) -> str | None:
-    """``"cut"`` or ``"lcut"`` if the value is that function of jieba, with jieba's own dictionary; otherwise None."""
+    """``"cut"`` or ``"lcut"`` if the value is that method of a jieba tokenizer, which dill stores a copy of."""
     owner = getattr(value, "__self__", None)
     if owner is None or not type(owner).__module__.startswith("jieba"):
         return None
     import jieba
 
-    own = owner is jieba.dt and owner.dictionary is None and not owner.user_word_tag_tab
-    return next((name for name in _JIEBA if own and value == getattr(jieba, name)), None)
+    methods = {name: getattr(jieba.Tokenizer, name) for name in _JIEBA}
+    return next((name for name in _JIEBA if getattr(value, "__func__", None) is methods[name]), None)
+
+
+def _check_jieba(tokenizer: Any, place: str) -> None:
+    """The tokenizer has jieba's own dictionary, and nothing else."""
+    import jieba
+
+    own = tokenizer.dictionary is None
+    if own and tokenizer.initialized:
+        pristine = jieba.Tokenizer()
+        pristine.initialize()
+        own = tokenizer.total == pristine.total and tokenizer.FREQ == pristine.FREQ
+    if not own:
+        raise UnsupportedError(
+            f"{place}: this jieba has words or a dictionary of your own (add_word, load_userdict, set_dictionary), "
+            f"which is not supported; train it with jieba's own dictionary"
+        )
 
 
 def _check_options(vectorizer: Step) -> None:
@@ -150,6 +170,18 @@ def _check_options(vectorizer: Step) -> None:
     if dtype not in _DTYPES:
         raise UnsupportedError(
             f"{vectorizer.place}, option 'dtype': {dtype} overflows; expected one of {', '.join(_DTYPES)}"
+        )
+
+
+def _check_alphabet(vectorizer: Step, terms: NDArray[Any]) -> None:
+    """Character n-grams leave code points free: one separates the texts of a batch."""
+    if vectorizer.estimator.analyzer == "word":
+        return
+    known = len(set("".join(terms.tolist())))
+    if known > MOST_CHARACTERS:
+        raise UnsupportedError(
+            f"{vectorizer.place}: its vocabulary has {known:,} different characters; expected at most "
+            f"{MOST_CHARACTERS:,}, limit it with max_features or min_df"
         )
 
 

@@ -1,0 +1,61 @@
+"""Fitted estimators of older scikit-learn versions, as the installed one expects them."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_RIDGES = frozenset({"RidgeClassifier", "RidgeClassifierCV"})
+
+
+def modernize(estimator: Any) -> None:
+    """Add what the installed version reads and an older one kept elsewhere.
+
+    ``RidgeClassifier.classes_`` was a property over the label binarizer; now it is set when fitted. Options that came
+    later get their defaults: they steer training only.
+    """
+    for name, option in signature(type(estimator).__init__).parameters.items():
+        if option.default is not option.empty and not hasattr(estimator, name):
+            setattr(estimator, name, option.default)
+    if type(estimator).__name__ in _RIDGES and not hasattr(estimator, "classes_"):
+        estimator.classes_ = estimator._label_binarizer.classes_  # noqa: SLF001 - where older versions have it
+
+
+def is_former_one_vs_rest(model: Any) -> bool:
+    """Whether this is a logistic regression of several classes with one-vs-rest probabilities, gone since 1.8."""
+    if not type(model).__name__.startswith("LogisticRegression") or len(model.classes_) == 2:
+        return False
+    mode = getattr(model, "multi_class", "auto")
+    return mode == "ovr" or (mode in {"auto", "deprecated", "warn"} and model.solver == "liblinear")
+
+
+def is_former_binary_softmax(model: Any) -> bool:
+    """Whether this is a logistic regression of two classes with the softmax of ``[-z, z]``, gone since 1.8."""
+    if not type(model).__name__.startswith("LogisticRegression") or len(model.classes_) != 2:
+        return False
+    return bool(getattr(model, "multi_class", "auto") == "multinomial")
+
+
+def probabilities(model: Any, features: Any) -> NDArray[Any]:
+    """float64 [n, classes]: what the model's own version answers.
+
+    Args:
+        model: a fitted classifier with ``predict_proba``.
+        features: sparse [n, features].
+    """
+    from scipy.special import expit
+
+    if is_former_binary_softmax(model):
+        doubled = 2 * np.asarray(model.decision_function(features), np.float64)
+        return np.stack([expit(-doubled), expit(doubled)], axis=1)
+    if not is_former_one_vs_rest(model):
+        return np.asarray(model.predict_proba(features), np.float64)
+    positive = expit(np.asarray(model.decision_function(features), np.float64))
+    total = positive.sum(axis=1, keepdims=True)
+    shares: NDArray[Any] = np.where(total == 0, 1 / positive.shape[1], positive / np.where(total == 0, 1, total))
+    return shares

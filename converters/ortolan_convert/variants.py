@@ -1,0 +1,170 @@
+"""The variants of a text bundle: the reference that agrees with the source, and smaller ones that pay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ortolan.errors import ParityError
+from ortolan_convert.linear import build_linear
+from ortolan_convert.parity import compare, disagreements, fidelity, gate
+from ortolan_convert.passes import LINEAR_PASSES
+from ortolan_convert.passes.float32 import references
+from ortolan_convert.session import run_model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ortolan.bundle.manifest import TaskSpec
+    from ortolan.types import Fidelity
+    from ortolan_convert.convert import Progress
+    from ortolan_convert.graph import BuiltModel
+    from ortolan_convert.linear import Linear
+    from ortolan_convert.parity import Answers, Comparison
+    from ortolan_convert.questions import Questions
+    from ortolan_convert.sources.sklearn_text import TextSource
+    from ortolan_convert.weights import Weights
+
+WORTHWHILE = 0.9
+"""A variant must be smaller than this share of the next larger one, or it is left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Everything that the variants of a bundle share.
+
+    Args:
+        source: the trained pipeline.
+        linear: its model over the features as they are numbered in the bundle.
+        task: name and configuration.
+        assets: by path below ``assets/``.
+    """
+
+    source: TextSource
+    linear: Linear
+    task: TaskSpec
+    assets: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A variant: its model and how it compares with the source.
+
+    Args:
+        far: of the reference, on how many repetitive texts it disagrees with the source.
+    """
+
+    weights: Weights
+    model: BuiltModel
+    comparison: Comparison
+    far: int = 0
+
+    @property
+    def name(self) -> str:
+        """The variant's."""
+        return self.weights.precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """What variants are judged by.
+
+    Args:
+        questions: the texts.
+        answers: the source's.
+        dims: usual sizes of the free dimensions.
+        repetitions: texts of repeated terms, which the reference's arithmetic must hold on; they count for no fidelity.
+        repeated: the source's answers to them.
+    """
+
+    questions: Questions
+    answers: Answers
+    dims: Mapping[str, int]
+    repetitions: tuple[str, ...]
+    repeated: Answers | None
+
+    def fidelity(self, made: Made) -> Fidelity:
+        """Of a variant."""
+        metric = "cluster" if self.answers.decided_by == "distances" else "label"
+        return fidelity(made.comparison, count=self.questions.count, metric=metric, inputs=self.questions.origin)
+
+
+def variants_of(
+    prepared: Prepared, exam: Exam, wanted: tuple[Sequence[str], float], say: Progress
+) -> tuple[list[Made], list[tuple[Made, str]]]:
+    """The variants that passed, the reference first, and those left out with the reason.
+
+    Args:
+        prepared: what they share.
+        exam: what they are judged by.
+        wanted: names of smaller variants to try, and the largest share of decisions that one may change.
+        say: told what happens next.
+
+    Raises:
+        ParityError: no reference agrees with the source.
+    """
+    names, max_drop = wanted
+    reference = _reference(prepared, exam)
+    made: list[Made] = [reference]
+    left_out: list[tuple[Made, str]] = []
+    for name in names:
+        say(f"trying {name}")
+        weights = LINEAR_PASSES[name](prepared.linear.coefficients, reference.weights.compute)
+        variant = _make(prepared, weights, exam)
+        reason = _objection(variant, made[-1], exam, max_drop)
+        if reason is None:
+            made.append(variant)
+        else:
+            left_out.append((variant, reason))
+    return made, left_out
+
+
+def _reference(prepared: Prepared, exam: Exam) -> Made:
+    """The cheapest that agrees with the source on the samples and on repetitions, or at least on the samples."""
+    failure: ParityError | None = None
+    passed: Made | None = None
+    for weights in references(prepared.linear.coefficients, wide=prepared.linear.every_feature):
+        made = _make(prepared, weights, exam)
+        try:
+            gate(exam.answers, made.comparison, exam.questions.texts, prepared.source.names)
+        except ParityError as error:
+            failure = error
+            continue
+        passed = replace(made, far=_far_on_repetitions(prepared, made, exam))
+        if not passed.far:
+            break
+    if passed is not None:
+        return passed
+    raise failure or ParityError("the model has no coefficients to convert")
+
+
+def _far_on_repetitions(prepared: Prepared, made: Made, exam: Exam) -> int:
+    """On how many repetitive texts a model disagrees with the source."""
+    if exam.repeated is None:
+        return 0
+    outputs = run_model(made.model.data, prepared.task, prepared.assets, exam.repetitions)
+    return int(disagreements(exam.repeated, compare(exam.repeated, outputs)).sum())
+
+
+def _make(prepared: Prepared, weights: Weights, exam: Exam) -> Made:
+    if not len(weights.stored):
+        # Padding points at row 0, so there must be one.
+        weights = replace(weights, stored=np.zeros((1, weights.stored.shape[1]), weights.stored.dtype))
+    model = build_linear(prepared.linear, weights, exam.dims)
+    outputs = run_model(model.data, prepared.task, prepared.assets, exam.questions.texts)
+    return Made(weights=weights, model=model, comparison=compare(exam.answers, outputs))
+
+
+def _objection(variant: Made, larger: Made, exam: Exam, max_drop: float) -> str | None:
+    """Why a variant is left out; None if it is not."""
+    drop = exam.fidelity(variant).drop
+    if not np.isfinite(variant.comparison.difference).all():
+        return "its answers are not finite"
+    if drop > max_drop:
+        return f"it changes {drop:.2%} of the decisions, more than the allowed {max_drop:.2%}"
+    ratio = len(variant.model.data) / len(larger.model.data)
+    if ratio > WORTHWHILE:
+        return f"it is {ratio:.0%} of {larger.name}'s size, which does not pay"
+    return None
