@@ -39,10 +39,11 @@ def convert(
 
     Args:
         artifacts: the files of one model, in any order: a joblib, pickle or skops file of a scikit-learn text pipeline,
-            several if its vectorizer and model were saved apart, or one ONNX file.
+            several if its vectorizer and model were saved apart, one ONNX file, or one directory of a Hugging Face or
+            sentence-transformers model.
         output: the bundle directory to write.
         samples: inputs to compare the converted model with the source on; made up if there are none.
-        trust: read files that run code when read (joblib, pickle).
+        trust: read files that run code when read (joblib, pickle, a model with code of its own).
         task: expected task; for an ONNX file the task that ``config`` describes.
         config: YAML file with the task's configuration, for an ONNX file.
         quantize: smaller variants to try; None for all there are (an ONNX file has none yet).
@@ -91,7 +92,12 @@ def convert(
         )
         return convert_onnx(paths[0], target, onnx_options, say)
     if config is not None:
-        raise UsageError("--config describes an ONNX file's task; scikit-learn artifacts describe themselves")
+        raise UsageError("--config describes an ONNX file's task; other artifacts describe themselves")
+    if "huggingface" in kinds:
+        return _convert_directory(
+            paths, target, samples=samples, trust=trust, task=task, quantize=quantize, max_drop=max_drop,
+            overwrite=overwrite, say=say,
+        )
     require("onnx", "onnx")
     from ortolan_convert.text_bundle import TextOptions, convert_text
 
@@ -104,3 +110,33 @@ def convert(
         overwrite=overwrite,
     )
     return convert_text(list(zip(paths, kinds, strict=True)), target, options, say)
+
+
+def _convert_directory(
+    paths: Sequence[Path],
+    target: Path,
+    *,
+    samples: str | Path | None,
+    trust: bool,
+    task: str | None,
+    quantize: Sequence[str] | None,
+    max_drop: float,
+    overwrite: bool,
+    say: Progress,
+) -> ConversionReport:
+    if len(paths) > 1:
+        raise ConversionError(f"a directory of a Hugging Face model is converted alone, found {len(paths)} artifacts")
+    for module in ("onnx", "tokenizers"):
+        require(module, module, "transformers")
+    from ortolan_convert.huggingface_bundle import HuggingFaceOptions, convert_huggingface
+    from ortolan_convert.passes.transformer import TRANSFORMER_PASSES
+
+    options = HuggingFaceOptions(
+        samples=None if samples is None else Path(samples),
+        trust=trust,
+        task=task,
+        quantize=tuple(name for name in TRANSFORMER_PASSES if quantize is None or name in quantize),
+        max_drop=max_drop,
+        overwrite=overwrite,
+    )
+    return convert_huggingface(paths[0], target, options, say)

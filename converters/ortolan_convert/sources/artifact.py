@@ -86,8 +86,13 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     return Artifact(path.name, content, version)
 
 
-def require(module: str, package: str) -> Any:
+def require(module: str, package: str, extra: str = "sklearn") -> Any:
     """The imported module.
+
+    Args:
+        module: its name.
+        package: the distribution it comes with.
+        extra: of Ortolan, which installs it.
 
     Raises:
         MissingPackageError: it is not installed.
@@ -99,7 +104,7 @@ def require(module: str, package: str) -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"{package} is needed to convert this artifact and cannot be imported ({error}); "
-            f"install it: pip install 'ortolan[sklearn]'"
+            f"install it: pip install 'ortolan[{extra}]'"
         ) from None
 
 
