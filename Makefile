@@ -11,7 +11,7 @@ TOOLS := 'ruff==0.17.*' 'mypy==2.4.*' 'hatchling>=1.26'
 # A clean room for the tests: no user site, no plug-ins of the host, messages that do not depend on the locale.
 ISOLATED := env -u PYTHONPATH PYTHONNOUSERSITE=1
 
-.PHONY: demo test lint wheel test-wheel test-oldest clean
+.PHONY: demo test lint wheel test-wheel test-oldest test-providers test-aarch64 clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -62,6 +62,16 @@ test-wheel: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 test-oldest: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
 	@for version in $(OLDEST); do tests/oldest/run $$version $(WHEEL_ENV)/bin/python $(PYTHON) || exit 1; done
+
+# Other execution providers, really run: OpenVINO, WebGPU on a GPU in software, ggml.
+test-providers: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
+	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
+	@tests/providers/run $(WHEEL_ENV)/bin/python $(PYTHON)
+
+# The runtime's slice on aarch64 wheels, emulated as the processors of three boards, with bundles made here.
+test-aarch64: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
+	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
+	@tests/aarch64/run.sh $(WHEEL_ENV)/bin/python $(PYTHON)
 
 clean:
 	rm -rf .venv .venvs dist ortolan-demo .mypy_cache .ruff_cache .pytest_cache

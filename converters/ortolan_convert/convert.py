@@ -41,10 +41,11 @@ def convert(
 
     Args:
         artifacts: the files of one model, in any order: a joblib, pickle or skops file of a scikit-learn text pipeline,
-            several if its vectorizer and model were saved apart, or one ONNX file.
+            several if its vectorizer and model were saved apart, one ONNX file, or one directory of a Hugging Face or
+            sentence-transformers model.
         output: the bundle directory to write.
         samples: inputs to compare the converted model with the source on; made up if there are none.
-        trust: read files that run code when read (joblib, pickle).
+        trust: read files that run code when read (joblib, pickle, a model with code of its own).
         task: expected task; for an ONNX file the task that ``config`` describes.
         config: YAML file with the task's configuration, for an ONNX file.
         quantize: smaller variants to try; None for all there are (an ONNX file has none yet).
@@ -141,8 +142,31 @@ def _from_scikit_learn(request: Request) -> ConversionReport:
     return convert_text(request.artifacts, request.target, options, request.progress)
 
 
+def _from_huggingface(request: Request) -> ConversionReport:
+    if request.config is not None:
+        raise UsageError("--config describes an ONNX file's task; a Hugging Face directory describes itself")
+    if len(request.artifacts) > 1:
+        count = len(request.artifacts)
+        raise ConversionError(f"a directory of a Hugging Face model is converted alone, found {count} artifacts")
+    for module in ("onnx", "onnxruntime", "tokenizers"):
+        require(module, module, "transformers")
+    from ortolan_convert.huggingface_bundle import HuggingFaceOptions, convert_huggingface
+    from ortolan_convert.passes.transformer import TRANSFORMER_PASSES
+
+    options = HuggingFaceOptions(
+        samples=request.samples,
+        trust=request.trust,
+        task=request.task,
+        quantize=tuple(name for name in TRANSFORMER_PASSES if request.quantize is None or name in request.quantize),
+        max_drop=request.max_drop,
+        overwrite=request.overwrite,
+    )
+    return convert_huggingface(request.artifacts[0][0], request.target, options, request.progress)
+
+
 _SOURCES: dict[Kind, Callable[[Request], ConversionReport]] = {
     "onnx": _from_onnx,
+    "huggingface": _from_huggingface,
     "skops": _from_scikit_learn,
     "pickle": _from_scikit_learn,
 }

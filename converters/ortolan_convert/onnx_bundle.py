@@ -11,31 +11,39 @@ import numpy as np
 
 from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
+from ortolan.choose.weights import weight_memory
+from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
 from ortolan.inputs.datafile import read_arrays
+from ortolan.inputs.table_file import read_table
 from ortolan.tasks import open_runner
 from ortolan.tasks.golden import fidelity
+from ortolan.tasks.runner import MakesExamples, TakesImages
 from ortolan.types import SessionConfig
+from ortolan_convert.costs import costs_of
+from ortolan_convert.free_dims import sizes_seen
 from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
-from ortolan_convert.task_config import task_config
+from ortolan_convert.task_config import TaskConfig, task_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
 
     Tensors = Mapping[str, Array]
 
-PROVIDERS = ("cpu", "cuda", "openvino", "tensorrt")
 GOLDEN = 16
 """Samples that go into the bundle."""
 GOLDEN_BYTES = 64 << 20
 """Fewer do if they would take more than this, uncompressed."""
+GOLDEN_FILE_BYTES = 16 << 20
+"""Or more than this, compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,26 +62,27 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
     settings = task_config(options.config, options.task)
     say("reading the model")
     source = read_onnx(path)
-    for name in settings.dims:
-        if name not in source.free_dims:
-            known = ", ".join(source.free_dims) or "none"
-            raise UsageError(f"{options.config}: dims.{name}: the model has no such free dimension; it has: {known}")
+    _check_dims(source, settings, options)
     dims = {name: settings.dims.get(name, 1) for name in source.free_dims}
-    arrays = None if options.samples is None else given_inputs(source, read_arrays(options.samples), options.samples)
     task = TaskSpec(settings.task, dict(settings.config))
-    _check_task(source, task, settings.assets)
+    arrays = _inputs(source, task, settings.assets, options.samples)
     say("running the model")
-    inputs, outputs, again = _run_twice(source, dims, arrays)
+    inputs, outputs, again = _stable(*_run_twice(source, dims, arrays))
     worst = max(_difference(one, other) for one, other in zip(outputs, again, strict=True))
-    origin = "generated" if arrays is None else "samples"
+    origin = "generated" if options.samples is None else "samples"
     variant = source.precision
+    usual, largest = sizes_seen(source.model.inputs, inputs)
+    dims = {name: settings.dims.get(name, usual.get(name, 1)) for name in source.free_dims}
+    say("working out its costs")
+    costs = costs_of(path, source.model)
     info = VariantInfo(
         precision=variant,
-        providers=PROVIDERS,
+        providers=able(source.model.operators),
         min_onnxruntime=source.min_onnxruntime,
         weight_bytes=source.model.weight_bytes,
-        macs=None,
-        activation_bytes=None,
+        macs=costs.macs,
+        activation_bytes=costs.activation_bytes,
+        weights=weight_memory(source.model),
         cpu_features=(),
         fidelity=fidelity("tensor", len(inputs), 0, worst, origin),
     )
@@ -90,6 +99,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         task=task,
         provenance=provenance,
         dims=dims,
+        max_dims=_largest(dims, largest, settings.max_dims),
         components=[("model", [(variant, info, {"model.onnx": path, **external})])],
         assets=settings.assets,
         golden={"inputs.npz": _packed(inputs[:shipped]), "outputs.npz": _packed(outputs[:shipped])},
@@ -111,8 +121,29 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
     )
 
 
-def _check_task(source: OnnxSource, task: TaskSpec, assets: Mapping[str, bytes]) -> None:
-    """Open the task as a device will: a configuration that does not fit the model is refused now."""
+def _check_dims(source: OnnxSource, settings: TaskConfig, options: OnnxOptions) -> None:
+    for key, sizes in (("dims", settings.dims), ("max_dims", settings.max_dims)):
+        for name in sizes:
+            if name not in source.free_dims:
+                known = ", ".join(source.free_dims) or "none"
+                raise UsageError(
+                    f"{options.config}: {key}.{name}: the model has no such free dimension; it has: {known}"
+                )
+
+
+def _largest(usual: Mapping[str, int], *larger: Mapping[str, int]) -> dict[str, int]:
+    """The largest of the sizes seen and declared, where it is more than the usual one."""
+    sizes = {name: max(size, *(other.get(name, 1) for other in larger)) for name, size in usual.items()}
+    return {name: size for name, size in sizes.items() if size > usual[name]}
+
+
+def _inputs(
+    source: OnnxSource, task: TaskSpec, assets: Mapping[str, bytes], samples: Path | None
+) -> Sequence[Tensors] | None:
+    """The samples as the model's inputs, or those that the task makes up; None if it makes none.
+
+    The task is opened as a device will do it: a configuration that does not fit the model is refused now.
+    """
 
     def read_asset(name: str) -> bytes:
         if name not in assets:
@@ -122,7 +153,26 @@ def _check_task(source: OnnxSource, task: TaskSpec, assets: Mapping[str, bytes])
 
     session = open_session(source.path, SessionConfig(threads=1), min_onnxruntime=source.min_onnxruntime)
     with closing(session):
-        open_runner(task, {"model": session}, read_asset)
+        runner = open_runner(task, {"model": session}, read_asset)
+        runner.warm_up()
+        if samples is None:
+            return runner.examples(GOLDEN) if isinstance(runner, MakesExamples) else None
+        columns = getattr(runner, "columns", None)
+        if columns is not None and samples.suffix.lower() in {".csv", ".tsv"}:
+            return [columns.one(row) for row in read_table(samples, columns)]
+        if samples.is_dir():
+            return _images(runner, samples)
+    return given_inputs(source, read_arrays(samples), samples)
+
+
+def _images(runner: Runner, directory: Path) -> list[Tensors]:
+    """The images below a directory as the model's inputs."""
+    if not isinstance(runner, TakesImages):
+        raise UsageError(f"{directory}: a directory of samples holds images, which this task does not take")
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    if not files:
+        raise UsageError(f"{directory}: expected images, found no file")
+    return [runner.feeds(path) for path in files]
 
 
 def _warnings(options: OnnxOptions, shipped: int) -> Iterator[str]:
@@ -145,6 +195,20 @@ def _run_twice(
     ):
         inputs, outputs = _answered(source, dims, given, one)
         return inputs, outputs, [usual.run(feeds) for feeds in inputs]
+
+
+def _stable(
+    inputs: Sequence[Tensors], outputs: list[Tensors], again: list[Tensors]
+) -> tuple[Sequence[Tensors], list[Tensors], list[Tensors]]:
+    """Without the samples whose whole numbers or strings are not the same twice: rounding decided them."""
+    kept = [
+        i
+        for i, (one, other) in enumerate(zip(outputs, again, strict=True))
+        if all(array.dtype.kind == "f" or np.array_equal(array, other[name]) for name, array in one.items())
+    ]
+    if not kept:
+        return inputs, outputs, again
+    return [inputs[i] for i in kept], [outputs[i] for i in kept], [again[i] for i in kept]
 
 
 def _answered(
@@ -178,11 +242,24 @@ def _difference(one: Tensors, other: Tensors) -> float:
 
 def _shipped(inputs: Sequence[Tensors], outputs: Sequence[Tensors]) -> int:
     each = sum(array.nbytes for array in (*inputs[0].values(), *outputs[0].values()))
-    return max(1, min(GOLDEN, len(inputs), GOLDEN_BYTES // max(each, 1)))
+    most = max(1, min(GOLDEN, len(inputs), GOLDEN_BYTES // max(each, 1)))
+    if most * each <= GOLDEN_FILE_BYTES:
+        return most
+    left = GOLDEN_FILE_BYTES
+    for index in range(most):
+        left -= len(_packed(inputs[index : index + 1])) + len(_packed(outputs[index : index + 1]))
+        if left < 0:
+            return max(index, 1)
+    return most
 
 
 def _packed(samples: Sequence[Tensors]) -> bytes:
-    arrays = {f"{index:04d}/{name}": array for index, sample in enumerate(samples) for name, array in sample.items()}
+    # Strings as numpy's fixed-width ones: anything else would have to be pickled.
+    arrays = {
+        f"{index:04d}/{name}": array.astype(np.str_) if array.dtype.hasobject else array
+        for index, sample in enumerate(samples)
+        for name, array in sample.items()
+    }
     stream = BytesIO()
     np.savez_compressed(stream, allow_pickle=False, **arrays)
     return stream.getvalue()

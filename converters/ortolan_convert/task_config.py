@@ -5,6 +5,8 @@
     task: image-classification
     dims:            # usual sizes of free dimensions
       batch: 1
+    max_dims:        # largest sizes that the device's memory has to be there for, where they are not the usual ones
+      batch: 8
     config:          # what the task is told; the module of the task in ortolan.tasks says what it takes
       labels: labels.json
     assets:          # files to put into the bundle: name below assets/ -> file, relative to this one
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TENSOR = "tensor"
-KEYS = ("task", "dims", "config", "assets")
+KEYS = ("task", "dims", "max_dims", "config", "assets")
 LARGEST_FILE = 1 << 20
 """Bytes of a task file."""
 
@@ -36,12 +38,14 @@ class TaskConfig:
     Args:
         task: name of the task.
         dims: usual sizes of free dimensions.
+        max_dims: largest sizes of free dimensions that memory has to be there for.
         config: the task's own configuration, raw; the task checks it.
         assets: content of the files that go into the bundle, by path below ``assets/``.
     """
 
     task: str = TENSOR
     dims: Mapping[str, int] = field(default_factory=dict)
+    max_dims: Mapping[str, int] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -89,20 +93,24 @@ def _parsed(content: object, path: Path) -> TaskConfig:
     for key in content:
         if key not in KEYS:
             raise UsageError(f"{path}: {key}: unknown key; known: {', '.join(KEYS)}")
-    task, dims = content.get("task", TENSOR), content.get("dims", {})
-    config = content.get("config", {})
+    task, config = content.get("task", TENSOR), content.get("config", {})
     if not isinstance(task, str):
         raise UsageError(f"{path}: task: expected a name, found {type(task).__name__}")
-    if not isinstance(dims, dict):
-        raise UsageError(f"{path}: dims: expected names and sizes, found {type(dims).__name__}")
-    for name, size in dims.items():
-        if not isinstance(name, str):
-            raise UsageError(f"{path}: dims: expected names of dimensions, found {name!r}")
-        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 31:
-            raise UsageError(f"{path}: dims.{name}: expected a whole number of at least 1, found {size!r}")
     if not isinstance(config, dict):
         raise UsageError(f"{path}: config: expected keys and values, found {type(config).__name__}")
-    return TaskConfig(task, dims, config, _assets(content.get("assets", {}), path))
+    dims, max_dims = (_sizes(key, content.get(key, {}), path) for key in ("dims", "max_dims"))
+    return TaskConfig(task, dims, max_dims, config, _assets(content.get("assets", {}), path))
+
+
+def _sizes(key: str, value: object, path: Path) -> dict[str, int]:
+    if not isinstance(value, dict):
+        raise UsageError(f"{path}: {key}: expected names and sizes, found {type(value).__name__}")
+    for name, size in value.items():
+        if not isinstance(name, str):
+            raise UsageError(f"{path}: {key}: expected names of dimensions, found {name!r}")
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size < 1 << 31:
+            raise UsageError(f"{path}: {key}.{name}: expected a whole number of at least 1, found {size!r}")
+    return value
 
 
 def _assets(value: object, path: Path) -> dict[str, bytes]:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ortolan.bundle.manifest import TaskSpec, VariantInfo
+from ortolan.bundle.onnxgraph import parse_model
 from ortolan.bundle.write import write_bundle
+from ortolan.choose.weights import weight_memory
+from ortolan.engine.providers import able
 from ortolan.errors import TaskMismatchError
 from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.ngrams import NgramEncoder
@@ -31,8 +34,6 @@ if TYPE_CHECKING:
     from ortolan_convert.questions import Questions
     from ortolan_convert.sources.recognise import Kind
 
-PROVIDERS = ("cpu", "cuda", "openvino", "tensorrt")
-"""Execution providers that run these graphs."""
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
@@ -131,15 +132,17 @@ def _usual_sizes(prepared: Prepared, questions: Questions) -> dict[str, int]:
 
 
 def _files(made: Made, exam: Exam) -> tuple[str, VariantInfo, dict[str, bytes | Path]]:
+    model = parse_model(made.model.data)
     info = VariantInfo(
         precision=made.name,
-        providers=PROVIDERS,
+        providers=able(model.operators),
         min_onnxruntime=FLOOR,
         weight_bytes=made.model.weight_bytes,
         macs=made.model.macs,
         activation_bytes=made.model.activation_bytes,
         cpu_features=(),
         fidelity=exam.fidelity(made),
+        weights=weight_memory(model),
     )
     return made.name, info, {"model.onnx": made.model.data}
 

@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 from ortolan.errors import StorageError, TaskMismatchError, UsageError
-from ortolan.model import Clusterer, Model, TextClassifier
+from ortolan.model import (
+    Clusterer,
+    Embedder,
+    ImageClassifier,
+    Model,
+    ObjectDetector,
+    Streamer,
+    TabularClassifier,
+    TabularRegressor,
+    TextClassifier,
+    TextRecognizer,
+)
 from ortolan.types import Candidate, Plan, SessionConfig
 
 if TYPE_CHECKING:
@@ -17,7 +28,17 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=Model)
 
-CLASSES: tuple[type[Model], ...] = (TextClassifier, Clusterer)
+CLASSES: tuple[type[Model], ...] = (
+    TextClassifier,
+    Clusterer,
+    Embedder,
+    TabularClassifier,
+    TabularRegressor,
+    Streamer,
+    ImageClassifier,
+    ObjectDetector,
+    TextRecognizer,
+)
 """The class of each task; a task that none of them names is plain tensors, `Model`."""
 
 
@@ -125,7 +146,10 @@ def _load_bundle(
         for component, name in plan.chosen.variants:
             chosen = manifest.variant(name, component)
             session = open_session(
-                bundle.model_path(chosen), plan.chosen.config, min_onnxruntime=chosen.info.min_onnxruntime
+                bundle.model_path(chosen),
+                plan.chosen.config,
+                min_onnxruntime=chosen.info.min_onnxruntime,
+                digest=manifest.variant_digest(chosen),
             )
             stack.callback(session.close)
             sessions[component] = session
@@ -147,7 +171,7 @@ def _load_bundle(
 def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: int | None) -> Model:
     from ortolan.bundle.onnxfile import check_external_data
     from ortolan.engine import open_session
-    from ortolan.planning import require_room_for_file
+    from ortolan.planning import plan_for_file
 
     if as_ is not Model:
         raise TaskMismatchError(
@@ -156,11 +180,12 @@ def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: 
     if not path.is_file():
         raise StorageError(f"cannot load {path}: there is no such file")
     # onnxruntime reads whatever file the model names, wherever it lies: this must come first.
-    check_external_data(path, within=path.parent)
-    require_room_for_file(path, max_memory)
+    content = check_external_data(path, within=path.parent)
+    expected = plan_for_file(path, content, config, max_memory=max_memory)
     session = open_session(path, config)
-    plan = Plan(Candidate((("model", path.stem),), session.config), reason="a bare .onnx file leaves no choice")
-    return Model({"model": session}, None, plan=_with_notes(plan, session.config, session.notes))
+    chosen = Candidate((("model", path.stem),), session.config)
+    plan = Plan(chosen, reason="a bare .onnx file leaves no choice", notes=(*expected.notes, *session.notes))
+    return Model({"model": session}, None, plan=plan, predicted_peak=expected.predicted_peak)
 
 
 def _with_notes(plan: Plan, config: SessionConfig, notes: tuple[str, ...]) -> Plan:

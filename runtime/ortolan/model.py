@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from ortolan.errors import ClosedError, InputTypeError, UsageError
 from ortolan.types import Memory
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ortolan.bundle.directory import Bundle
+    from ortolan.inputs.columns import Row
+    from ortolan.inputs.image_source import ImageLike
+    from ortolan.tasks.audio_stream import Sound
     from ortolan.tasks.clustering import Cluster
+    from ortolan.tasks.embedding import Vectors
+    from ortolan.tasks.image_classification import ImageClassification
+    from ortolan.tasks.image_to_text import RecognizedText
+    from ortolan.tasks.object_detection import Detections
     from ortolan.tasks.runner import Runner
+    from ortolan.tasks.stream import ChunkAnswer, Stream
+    from ortolan.tasks.tabular import Regression
     from ortolan.tasks.text_classification import Classification
     from ortolan.types import Array, BoundSession, Fidelity, Plan, RunControl, Session, TensorSpec
 
@@ -153,7 +164,7 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
         """The answer to one input.
 
         Args:
-            x: the input. For texts any str will do: empty, emoji, lone surrogates, NUL.
+            x: the input. For texts any str will do: empty, emoji, NUL; lone surrogates for n-grams, not for tokens.
             control: deadline and cancellation of this call.
 
         Raises:
@@ -178,8 +189,9 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
         self._require_open()
         if not isinstance(xs, Iterable):
             raise InputTypeError(f"expected a list of inputs, found {type(xs).__name__}")
-        # A single str is passed on as it is: the runner says what is wrong with it.
-        items = xs if isinstance(xs, (str, bytes, list, tuple)) else list(xs)
+        # A single str is passed on as it is: the runner says what is wrong with it. So is an array of several axes.
+        whole = isinstance(xs, (str, bytes, list, tuple)) or getattr(xs, "ndim", 1) > 1
+        items: Any = xs if whole else list(xs)
         answers: dict[int, AnswerT] = {}
         for encoded in self._answerer.encode(items):
             decoded = self._answerer.decode(self._session.run(encoded.feeds), encoded)
@@ -196,8 +208,17 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
 if TYPE_CHECKING:
     _Classifying = AnsweringModel[str, Classification]
     _Clustering = AnsweringModel[str, Cluster]
+    _Embedding = AnsweringModel[str, Vectors]
+    _TabularClassifying = AnsweringModel[Row, Classification]
+    _TabularRegressing = AnsweringModel[Row, Regression]
+    _Streaming = AnsweringModel[Sound, list[ChunkAnswer]]
+    _ImageClassifying = AnsweringModel[ImageLike, ImageClassification]
+    _Detecting = AnsweringModel[ImageLike, Detections]
+    _Reading = AnsweringModel[ImageLike, RecognizedText]
 else:  # the answers' modules are imported by the task that is loaded, and only that one
-    _Classifying = _Clustering = AnsweringModel
+    _Classifying = _Clustering = _Embedding = AnsweringModel
+    _TabularClassifying = _TabularRegressing = _Streaming = AnsweringModel
+    _ImageClassifying = _Detecting = _Reading = AnsweringModel
 
 
 class TextClassifier(_Classifying):
@@ -210,6 +231,112 @@ class Clusterer(_Clustering):
     """Gives a text the nearest of the clusters it was trained on."""
 
     tasks = ("clustering",)
+
+
+class _ReadsTables(Model):
+    """What the models have in common that answer rows of a table."""
+
+    def read_table(self, path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+        """The rows of a .csv or .tsv file, for ``predict_batch``; its first line names the features, in any order.
+
+        An empty cell is a missing number; a column named ``label`` that is no feature is left out.
+
+        Raises:
+            StorageError: the file cannot be read.
+            InputError: it is no such file, has no rows or other columns, or has text where a number is due.
+        """
+        from ortolan.inputs.table_file import read_table
+
+        runner: Any = self._runner
+        return read_table(Path(path), runner.columns)
+
+
+class TabularClassifier(_TabularClassifying, _ReadsTables):
+    """Gives a row of a table one of the labels it was trained on."""
+
+    tasks = ("tabular-classification",)
+
+
+class TabularRegressor(_TabularRegressing, _ReadsTables):
+    """Gives a row of a table the numbers it was trained on."""
+
+    tasks = ("tabular-regression",)
+
+
+class Streamer(_Streaming):
+    """Answers sound chunk by chunk; ``predict`` takes a whole recording, `stream` what arrives in pieces."""
+
+    tasks = ("audio-stream",)
+
+    def stream(self) -> Stream:
+        """A new stream: ``push`` sound as it arrives. One model may have many, each for one thread at a time.
+
+        Raises:
+            BundleError: the model's outputs do not fit the bundle's description of its states.
+            SessionError: onnxruntime failed.
+            ClosedError: after `close`.
+        """
+        self._require_open()
+        runner: Any = self._answerer
+        opened: Stream = runner.stream(self._require_open)
+        return opened
+
+    def predict_batch(self, xs: Iterable[Sound]) -> list[list[ChunkAnswer]]:
+        """The answers to several recordings, one after the other; errors as for ``predict``."""
+        self._require_open()
+        return [self.predict(x) for x in xs]
+
+
+class Embedder(_Embedding):
+    """Turns texts into vectors whose directions are close where the meanings are."""
+
+    tasks = ("embedding",)
+
+    def embed(self, text: str, control: RunControl | None = None) -> Vectors:
+        """float32 [d], the vector of a text.
+
+        Args:
+            text: any text, also an empty one; a lone surrogate is an error, as it is no character.
+            control: deadline and cancellation of this call.
+
+        Raises:
+            InputError, SessionError, DeadlineExceeded, Cancelled, ClosedError: as `predict`.
+        """
+        return self.predict(text, control)
+
+    def embed_batch(self, texts: Iterable[str]) -> Vectors:
+        """float32 [n, d], the vectors of several texts in their order. Texts of similar length are run together.
+
+        Raises:
+            InputError, SessionError, ClosedError: as `predict_batch`.
+        """
+        import numpy as np
+
+        vectors = self.predict_batch(texts)
+        dimensions = getattr(self._runner, "dimensions", None) or 0
+        return np.stack(vectors) if vectors else np.zeros((0, dimensions), np.float32)
+
+
+class ImageClassifier(_ImageClassifying):
+    """Gives an image the likeliest of the classes it was trained on.
+
+    An image is a path, the bytes of an image file, a Pillow image, or a uint8 array [height, width, channels] or
+    [height, width] in the order of channels that the bundle declares (`ImageArray` gives another one).
+    """
+
+    tasks = ("image-classification",)
+
+
+class ObjectDetector(_Detecting):
+    """Finds objects in an image, in the coordinates of the image itself; images are those of `ImageClassifier`."""
+
+    tasks = ("object-detection",)
+
+
+class TextRecognizer(_Reading):
+    """Reads the image of a line of text; images are those of `ImageClassifier`."""
+
+    tasks = ("image-to-text",)
 
 
 def _peak_resident_bytes() -> int | None:

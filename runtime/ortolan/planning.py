@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from ortolan.choose.constraints import Constraints
-from ortolan.choose.cost import predict
+from ortolan.choose.cost import (
+    MEMORY_SPREAD,
+    OTHER_SESSION_BYTES,
+    SESSION_BYTES,
+    predict,
+    unknown_activations,
+    weight_parts,
+)
 from ortolan.choose.measurements import load_summaries
 from ortolan.choose.selector import select
 from ortolan.choose.units import format_size
+from ortolan.choose.weights import weight_memory
 from ortolan.engine.installation import onnxruntime, parse_version, require, runtime_id
 from ortolan.engine.providers import available
 from ortolan.errors import MemoryBudgetError, NoCandidateError
+from ortolan.hardware.estimate import BASE_MEMORY_BYTES
 from ortolan.hardware.facts import HardwareState
-from ortolan.hardware.probe import available_memory, probe_memory
-from ortolan.hardware.profiles import here
+from ortolan.hardware.probe import probe_memory
+from ortolan.hardware.profiles import Figure, here
+from ortolan.types import Interval
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ortolan.bundle.description import Manifest, Variant
+    from ortolan.bundle.onnxfile import OnnxModel
     from ortolan.choose.summaries import Summary
     from ortolan.hardware.profiles import Profile
     from ortolan.types import Plan, SessionConfig
+
+
+@dataclass(frozen=True, slots=True)
+class FilePlan:
+    """What running a bare ``.onnx`` file takes.
+
+    Args:
+        predicted_peak: bytes, upper end.
+        notes: what a user should know.
+    """
+
+    predicted_peak: int
+    notes: tuple[str, ...]
 
 
 def plan_for(
@@ -55,28 +81,58 @@ def plan_for(
     measured = load_summaries(digests, profile.hardware.id, runtime_id())
     configs = measured_configs(config, measured) if tuned else [config]
     state = probe_memory()
+    profile = _in_this_process(profile, config, state.resident_bytes)
     limits = Constraints(max_memory=max_memory)
     try:
         plan = select(considered, profile, state, measured, limits, configs=configs)
     except NoCandidateError as error:
         _require_new_enough(considered)
-        _raise_if_memory(considered, profile, measured, configs, error)
+        _raise_if_memory(considered, profile, measured, configs, max_memory, error)
         raise
     best = next(one for one in plan.assessments if one.candidate == plan.chosen)
     return plan, None if best.peak_memory is None else int(best.peak_memory.high)
 
 
-def require_room_for_file(path: Path, max_memory: int | None) -> None:
-    """Check that a bare ``.onnx`` file has a chance to fit: its weights are in memory once at least.
+def plan_for_file(path: Path, model: OnnxModel, config: SessionConfig, *, max_memory: int | None = None) -> FilePlan:
+    """How a bare ``.onnx`` file will run here: there is nothing to choose, but it has to fit.
+
+    Its activations are unknown, since the shapes are, so a bound is taken for them.
+
+    Args:
+        path: the file.
+        model: what it says of itself.
+        config: what was asked for.
+        max_memory: bytes the process may take at its peak; None for what is free.
 
     Raises:
-        MemoryBudgetError: the file alone is larger than what is allowed or free.
+        MemoryBudgetError: the prediction is more than is allowed or free.
     """
-    size = path.stat().st_size
-    limits = [(max_memory, "allowed"), (available_memory(), "free")]
+    onnxruntime()  # what it takes must be in the process already
+    state = probe_memory()
+    base = _session_base(config, state.resident_bytes)
+    spread = MEMORY_SPREAD[base.basis]
+    shapes = [spec.shape for spec in (*model.inputs, *model.outputs)]
+    ends = sum(prod(dim if isinstance(dim, int) else 1 for dim in shape) * 4 for shape in shapes if shape is not None)
+    activations = unknown_activations(model.weight_bytes, ends)
+    parts = {
+        "process": Interval(base.value / spread, base.value * spread),
+        **weight_parts(weight_memory(model), config),
+        "activations": activations,
+    }
+    peak = int(sum(part.high for part in parts.values()))
+    available = None if state.available_bytes is None else state.available_bytes + (state.resident_bytes or 0)
+    limits = [(max_memory, "allowed"), (available, "available")]
     least, word = min(((value, word) for value, word in limits if value is not None), default=(None, ""))
-    if least is not None and size > least:
-        raise MemoryBudgetError(f"{path} alone takes {format_size(size)} of memory, only {format_size(least)} {word}")
+    if least is not None and peak > least:
+        raise MemoryBudgetError(
+            f"{path} needs up to {format_size(peak)} of memory (predicted), only {format_size(least)} {word} "
+            f"({_listed(parts)}); {_advice(config, max_memory)}"
+        )
+    note = (
+        "a bare .onnx file does not say what its activations take: unknown, and put at "
+        f"{format_size(activations.high)}; `ortolan convert` works them out"
+    )
+    return FilePlan(peak, (note,))
 
 
 def _variants(manifest: Manifest) -> list[Variant]:
@@ -106,6 +162,7 @@ def _raise_if_memory(
     profile: Profile,
     measured: Sequence[Summary],
     configs: Sequence[SessionConfig],
+    max_memory: int | None,
     error: NoCandidateError,
 ) -> None:
     """Raise MemoryBudgetError if a candidate would pass with more memory; it names the parts of the smallest's peak."""
@@ -116,5 +173,35 @@ def _raise_if_memory(
     chosen = plan.chosen
     variants = [manifest.variant(name, component) for component, name in chosen.variants]
     parts = predict(manifest, variants, profile, chosen.config).parts
-    listed = ", ".join(f"{name} up to {format_size(part.high)}" for name, part in parts.items())
-    raise MemoryBudgetError(f"{error} ({listed}); raise max_memory, or try low_memory=True") from error
+    advice = _advice(chosen.config, max_memory)
+    raise MemoryBudgetError(f"{error} ({_listed(parts)}); {advice}") from error
+
+
+def _listed(parts: Mapping[str, Interval]) -> str:
+    return ", ".join(f"{name} up to {format_size(part.high)}" for name, part in parts.items() if part.high)
+
+
+def _advice(config: SessionConfig, max_memory: int | None) -> str:
+    """What may help, as part of a sentence."""
+    ways = ["free memory" if max_memory is None else "raise max_memory"]
+    if config.arena or config.prepack:
+        ways.append("try low_memory=True")
+    return ", or ".join([*ways, "take a smaller variant or model"])
+
+
+def _session_base(config: SessionConfig, resident: int | None) -> Figure:
+    """What the process will have with a tiny model loaded: what it has now, and what opening a session adds."""
+    provider = config.provider.split("-or-")[0]
+    adds = SESSION_BYTES.get(provider, OTHER_SESSION_BYTES)
+    if resident is None:
+        return Figure(BASE_MEMORY_BYTES, "estimated", "the process's memory cannot be read here")
+    # The spread is that of what is added alone: the process's own memory is known.
+    most = resident + MEMORY_SPREAD["datasheet"] * adds
+    return Figure(most / MEMORY_SPREAD["measured"], "measured", "this process, and what opening a session adds")
+
+
+def _in_this_process(profile: Profile, config: SessionConfig, resident: int | None) -> Profile:
+    """The profile with the memory of the process that asks, instead of one with nothing else in it."""
+    base = _session_base(config, resident)
+    providers = {name: replace(rates, memory_bytes=base) for name, rates in profile.calibration.providers.items()}
+    return replace(profile, calibration=replace(profile.calibration, providers=providers))

@@ -145,7 +145,7 @@ CASES: list[tuple[str, tuple[str, ...], object, str]] = [
         MANIFEST,
         (*OURS_KEYS, "color"),
         2,
-        f"{OURS}.color: unknown key; known here: format, version, task, provenance, dims, files",
+        f"{OURS}.color: unknown key; known here: format, version, task, provenance, dims, max_dims, files",
     ),
     (MANIFEST, (*OURS_KEYS, "version"), DELETE, f"{OURS}.version: missing"),
     (MANIFEST, (*OURS_KEYS, "task", "config"), None, f"{OURS}.task.config: expected object, got null"),

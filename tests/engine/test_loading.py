@@ -241,7 +241,11 @@ def test_a_bare_file_is_a_model_of_tensors(doubling: Path) -> None:
     with ortolan.load(doubling, threads=1) as model:
         assert type(model) is ortolan.Model
         assert model.task == "tensor"
-        assert str(model.plan) == "model on cpu, 1 thread: a bare .onnx file leaves no choice"
+        assert str(model.plan) == (
+            "model on cpu, 1 thread: a bare .onnx file leaves no choice\n"
+            "  note: a bare .onnx file does not say what its activations take: unknown, and put at 17 MB; "
+            "`ortolan convert` works them out"
+        )
         assert model.run({"x": np.ones((1, 4), np.float32)})["y"].tolist() == [[2, 2, 2, 2]]
 
 
@@ -256,8 +260,12 @@ def test_a_bare_file_has_no_task_variant_or_golden_samples(doubling: Path) -> No
 
 
 def test_a_bare_file_larger_than_the_budget_is_refused(doubling: Path) -> None:
-    """Its weights alone do not fit."""
-    with pytest.raises(MemoryBudgetError, match=r"alone takes .* of memory, only 10 bytes allowed"):
+    """The message names the parts, and what may help."""
+    message = (
+        r"model\.onnx needs up to .* of memory \(predicted\), only 10 bytes allowed \(process up to .*, "
+        r"activations up to 17 MB\); raise max_memory, or try low_memory=True, or take a smaller variant or model$"
+    )
+    with pytest.raises(MemoryBudgetError, match=message):
         ortolan.load(doubling, max_memory=10)
 
 

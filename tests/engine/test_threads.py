@@ -94,3 +94,133 @@ def test_one_missing_capacity_means_that_none_is_known(machine: Callable[..., Pa
     """Half a picture is no reason to leave cores unused."""
     root = machine({"sys/devices/system/cpu/cpu0/cpu_capacity": "1024\n"})
     assert default_threads(root, FOUR) == 4
+
+
+CPUS = "sys/devices/system/cpu"
+
+
+def _each(name: str, values: list[object]) -> dict[str, str]:
+    """One file per processor."""
+    return {f"{CPUS}/cpu{number}/{name}": f"{value}\n" for number, value in enumerate(values)}
+
+
+# arm64 kernels derive cpu_capacity from the device tree's capacity-dmips-mhz times the highest clock, scaled to 1024
+# (drivers/base/arch_topology.c); without the property every core says 1024.
+_UNIFIED = "0::/user.slice/user-1000.slice/session-1.scope\n"
+_HYBRID = {
+    # Core i7-12700H: 6 performance cores of two threads, 8 efficiency cores (Intel ARK); its kernel has one perf
+    # device per kind and no capacities before 6.12 (Documentation/admin-guide/perf, intel-hybrid).
+    "sys/devices/cpu_core/cpus": "0-11\n",
+    "sys/devices/cpu_atom/cpus": "12-19\n",
+    **_each("cpufreq/cpuinfo_max_freq", [4_700_000] * 12 + [3_500_000] * 8),
+    **_each(
+        "topology/thread_siblings_list", [f"{n // 2 * 2}-{n // 2 * 2 + 1}" for n in range(12)] + list(range(12, 20))
+    ),
+}
+
+MACHINES: dict[str, tuple[dict[str, str], int, int]] = {
+    # Raspberry Pi 4B: four Cortex-A72 at 1.8 GHz; Raspberry Pi OS boots with the memory controller off
+    # (cgroup_disable=memory in the firmware's device tree), which leaves the others.
+    "Raspberry Pi 4": (
+        {
+            "proc/self/cgroup": _UNIFIED,
+            "proc/cgroups": "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpu\t0\t60\t1\nmemory\t0\t60\t0\n",
+            "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n",
+            "sys/fs/cgroup/user.slice/cpu.max": "max 100000\n",
+            **_each("cpu_capacity", [1024] * 4),
+            **_each("cpufreq/cpuinfo_max_freq", [1_800_000] * 4),
+            **_each("topology/thread_siblings_list", [0, 1, 2, 3]),
+        },
+        4,
+        4,
+    ),
+    # Raspberry Pi 5: four Cortex-A76 at 2.4 GHz (Raspberry Pi documentation, BCM2712).
+    "Raspberry Pi 5": (
+        {
+            "proc/self/cgroup": _UNIFIED,
+            **_each("cpu_capacity", [1024] * 4),
+            **_each("cpufreq/cpuinfo_max_freq", [2_400_000] * 4),
+        },
+        4,
+        4,
+    ),
+    # Jetson Orin Nano: six Cortex-A78AE of one speed (NVIDIA, Jetson Orin Nano Series data sheet).
+    "Jetson Orin Nano": (
+        {**_each("cpu_capacity", [1024] * 6), **_each("cpufreq/cpuinfo_max_freq", [1_510_400] * 6)},
+        6,
+        6,
+    ),
+    # RK3588: Cortex-A55 (530) at 1.8 GHz, Cortex-A76 (1024) at 2.4 GHz in two clusters that are binned apart
+    # (arch/arm64/boot/dts/rockchip/rk3588-base.dtsi).
+    "RK3588": (
+        {
+            **_each("cpu_capacity", [397] * 4 + [1003] * 2 + [1024] * 2),
+            **_each("cpufreq/cpuinfo_max_freq", [1_800_000] * 4 + [2_352_000] * 2 + [2_400_000] * 2),
+        },
+        8,
+        4,
+    ),
+    # RK3399 under a kernel without capacities: Cortex-A53 at 1.4 GHz, Cortex-A72 at 1.8 GHz are within what the clocks
+    # of one kind differ by, Amlogic's and Allwinner's pairs are not.
+    "clocks of one kind": ({**_each("cpufreq/cpuinfo_max_freq", [1_416_000] * 4 + [1_800_000] * 2)}, 6, 6),
+    "clocks of two kinds": (
+        {**_each("cpu_capacity", [1024] * 6), **_each("cpufreq/cpuinfo_max_freq", [1_200_000] * 2 + [2_200_000] * 4)},
+        6,
+        4,
+    ),
+    # A phone chip (Snapdragon 888): one prime core, three big, four little.
+    "three kinds": ({**_each("cpu_capacity", [250] * 4 + [830] * 3 + [1024])}, 8, 4),
+    "Intel hybrid": (_HYBRID, 20, 6),
+    # Turbo Boost Max 3.0: some cores of one kind clock a little higher.
+    "favored cores": ({**_each("cpufreq/cpuinfo_max_freq", [4_800_000, 5_000_000, 4_800_000, 4_800_000])}, 4, 4),
+    # A server of two threads per core, as onnxruntime counts it.
+    "two threads per core": ({**_each("topology/thread_siblings_list", ["0,2", "1,3", "0,2", "1,3"])}, 4, 2),
+    # docker run --cpus 1.5 on a Raspberry Pi 4: its own group is the root of what the container sees, and
+    # /sys/firmware is masked (OCI runtime default), so that there is no device tree.
+    "container with a quota": (
+        {
+            "proc/self/cgroup": "0::/\n",
+            "sys/fs/cgroup/cgroup.controllers": "cpuset cpu io pids\n",
+            "sys/fs/cgroup/cpu.max": "150000 100000\n",
+            "sys/fs/cgroup/cpuset.cpus.effective": "0-3\n",
+            **_each("cpu_capacity", [1024] * 4),
+        },
+        4,
+        2,
+    ),
+    # docker run --cpuset-cpus 1,3 where the affinity does not show it.
+    "container with a cpuset": (
+        {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpuset.cpus.effective": "1,3\n"},
+        4,
+        2,
+    ),
+    "cpuset of version 1": (
+        {
+            "proc/self/cgroup": "7:cpuset:/docker/ab12\n4:cpu,cpuacct:/docker/ab12\n",
+            "sys/fs/cgroup/cpuset/cpuset.effective_cpus": "0-3\n",
+            "sys/fs/cgroup/cpuset/docker/ab12/cpuset.effective_cpus": "0-2\n",
+        },
+        4,
+        3,
+    ),
+}
+"""Files of machines, the number of their processors, and the threads that a session gets there."""
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_machines_get_the_threads_they_have_fast_cores_for(machine: Callable[..., Path], name: str) -> None:
+    """Boards, phones, hybrids and containers."""
+    files, processors, threads = MACHINES[name]
+    assert default_threads(machine(files), frozenset(range(processors))) == threads
+
+
+def test_affinity_to_the_slow_cores_is_respected(machine: Callable[..., Path]) -> None:
+    """Who binds a process to the efficiency cores gets threads for these."""
+    assert default_threads(machine(_HYBRID), frozenset(range(12, 16))) == 4
+
+
+@pytest.mark.parametrize("content", ["", "x", "0-", "3-1", "1,,2"])
+def test_a_cpuset_of_nonsense_is_ignored(machine: Callable[..., Path], content: str) -> None:
+    """As is one that leaves nothing."""
+    root = machine({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpuset.cpus.effective": content})
+    assert default_threads(root, FOUR) == 4

@@ -13,7 +13,8 @@ from ortolan.inputs.assets import npy_bytes
 from ortolan.types import SessionConfig, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 INPUT = {
     "kind": "ngrams",
@@ -97,3 +98,38 @@ def make_session() -> Callable[..., LinearSession]:
 def text_config() -> dict[str, object]:
     """The ``input`` object of a model over the characters a, b and c."""
     return dict(INPUT)
+
+
+@pytest.fixture
+def tiny_session(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Function (nodes, inputs, outputs, constants) -> an open session of an ONNX model of these.
+
+    Nodes are (operator, inputs, outputs, attributes), inputs and outputs are shapes of float32 by name, or pairs of a
+    dtype of onnx and a shape.
+    """
+    onnx = pytest.importorskip("onnx")
+    from ortolan.engine import open_session
+
+    opened = []
+
+    def value(name: str, spec: Any) -> Any:
+        dtype, shape = spec if isinstance(spec, tuple) else (onnx.TensorProto.FLOAT, spec)
+        return onnx.helper.make_tensor_value_info(name, dtype, shape)
+
+    def make(nodes: Any, inputs: Any, outputs: Any, constants: Mapping[str, Any] | None = None) -> Any:
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node(kind, ins, outs, **attributes) for kind, ins, outs, attributes in nodes],
+            "g",
+            [value(name, spec) for name, spec in inputs.items()],
+            [value(name, spec) for name, spec in outputs.items()],
+            [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()],
+        )
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+        path = tmp_path / f"tiny{len(opened)}.onnx"
+        onnx.save(model, path)
+        opened.append(open_session(path, SessionConfig(threads=1)))
+        return opened[-1]
+
+    yield make
+    for session in opened:
+        session.close()

@@ -10,6 +10,7 @@ import pytest
 
 from ortolan.errors import BundleError, InputTypeError, ManifestError, UnknownNameError
 from ortolan.tasks import open_task, text_input
+from ortolan.tasks import texts as text_tasks
 from ortolan.tasks.text_classification import Classification
 
 WEIGHTS = [[-1, 1], [1, -1], [0, 0]]
@@ -77,7 +78,7 @@ def test_the_deciding_output_decides(make_bundle, make_session, config):
 
 def test_batches_keep_the_order_and_bound_the_padding(classifier, monkeypatch):
     """Texts of similar length run together; each answer is the one the text gets alone."""
-    monkeypatch.setattr(text_input, "_GROUP_TEXTS", 70)
+    monkeypatch.setattr(text_tasks, "_GROUP_TEXTS", 70)
     generator = random.Random(5)
     texts = ["".join(generator.choices("abcz", k=generator.choice([0, 1, 3, 9]))) for _ in range(200)]
     runner, session = classifier

@@ -9,6 +9,7 @@ import numpy as np
 
 from ortolan.bundle.onnxfile import check_external_data
 from ortolan.errors import InputError, UnsupportedError
+from ortolan_convert.free_dims import axis_names, free_dims
 from ortolan_convert.provenance import installed
 
 if TYPE_CHECKING:
@@ -71,9 +72,8 @@ class OnnxSource:
 
     @property
     def free_dims(self) -> tuple[str, ...]:
-        """Names of the inputs' free dimensions, sorted."""
-        dims = [dim for spec in self.model.inputs for dim in spec.shape or ()]
-        return tuple(sorted({dim for dim in dims if isinstance(dim, str)}))
+        """Names of the inputs' free dimensions, sorted; an axis without a name is called like ``x.1``."""
+        return free_dims(self.model.inputs)
 
 
 def read_onnx(path: Path) -> OnnxSource:
@@ -109,7 +109,7 @@ def made_up_inputs(
 def _made_up(spec: TensorSpec, dims: Mapping[str, int], random: np.random.Generator, largest: int) -> Array:
     if spec.shape is None:
         raise UnsupportedError(f"input {spec}: its rank is not declared; give inputs with --samples DATA.npz")
-    shape = tuple(dim if isinstance(dim, int) else dims.get(dim or "", 1) for dim in spec.shape)
+    shape = tuple(dim if isinstance(dim, int) else dims.get(dim, 1) for dim in axis_names(spec) or ())
     if spec.dtype in {"float16", "float32", "float64"}:
         return random.standard_normal(shape).astype(spec.dtype)
     if spec.dtype == "bool":
@@ -148,7 +148,7 @@ def _split(array: Array, spec: TensorSpec, origin: Path) -> list[Array]:
         raise InputError(f"{origin}: input {spec.name}: expected {spec.dtype}, found {array.dtype}")
     rank = len(spec.shape) if spec.shape is not None else array.ndim
     if array.ndim == rank + 1:
-        samples = list(array)
+        samples = [np.asarray(sample) for sample in array]
     elif array.ndim == rank and rank and spec.shape is not None and isinstance(spec.shape[0], int):
         size = spec.shape[0]
         samples = [array[at : at + size] for at in range(0, len(array), size)] if size else []

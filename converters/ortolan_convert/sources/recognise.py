@@ -13,11 +13,12 @@ from typing import IO, TYPE_CHECKING, Literal, cast
 
 from ortolan.bundle.onnxfile import read_model
 from ortolan.errors import ConversionError, ModelFileError, StorageError, UnsupportedError
+from ortolan_convert.sources.huggingface import is_huggingface
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["pickle", "skops", "onnx"]
+Kind = Literal["pickle", "skops", "onnx", "huggingface"]
 
 HEAD_BYTES = 4096
 """How much of a file is looked at."""
@@ -56,7 +57,7 @@ _COMPRESSED: tuple[tuple[bytes, str], ...] = (
     (b"\x78\x9c", "zlib"),
     (b"\x78\xda", "zlib"),
 )
-_KNOWN = "known: joblib and pickle of scikit-learn text pipelines, skops, ONNX"
+_KNOWN = "known: joblib and pickle of scikit-learn text pipelines, skops, ONNX, directories of Hugging Face models"
 
 
 def recognise(path: Path) -> Kind:
@@ -68,6 +69,8 @@ def recognise(path: Path) -> Kind:
         ModelFileError: an ONNX file that is damaged.
         UnsupportedError: it is something else; the message says what it looks like.
     """
+    if path.is_dir() and is_huggingface(path):
+        return "huggingface"
     head, size = read_head(path)
     if not head:
         raise ConversionError(f"{path}: the file is empty; expected a trained model")

@@ -26,6 +26,29 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WeightMemory:
+    """What a model's weights take while it loads and runs, by what onnxruntime does with them. All in bytes.
+
+    Args:
+        inside: stored in the .onnx file itself.
+        largest: of those the largest tensor.
+        mapped: stored beside it and mapped into memory.
+        repacked: of all weights those that matrix products and recurrent layers repack.
+        reordered: those of convolutions, which are stored anew in another layout.
+        derived: results of nodes that have nothing but constant inputs, and so are computed at load.
+        nested: in graphs within nodes, which are copied with each graph.
+    """
+
+    inside: int
+    largest: int
+    mapped: int
+    repacked: int
+    reordered: int
+    derived: int
+    nested: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VariantInfo:
     """What is known of a variant without opening its model.
 
@@ -38,6 +61,7 @@ class VariantInfo:
         activation_bytes: peak bytes of intermediate tensors that are alive at once; None if unknown.
         cpu_features: flags the processor must have, as in ``/proc/cpuinfo``.
         fidelity: how far its answers are from the source's.
+        weights: what its weights take in memory; None if unknown.
     """
 
     precision: str
@@ -48,6 +72,7 @@ class VariantInfo:
     activation_bytes: Polynomial | None
     cpu_features: tuple[str, ...] = ()
     fidelity: Fidelity
+    weights: WeightMemory | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +149,7 @@ class Manifest:
         dims: usual sizes of the free dimensions, by name.
         files: every file but ``manifest.json``, by POSIX path.
         components: its models.
+        max_dims: of free dimensions the largest sizes that memory has to be there for; of others the usual ones.
         other_metadata: sections of ``additional_metadata`` that are not Ortolan's; kept as they are.
     """
 
@@ -134,7 +160,13 @@ class Manifest:
     dims: Mapping[str, int]
     files: Mapping[str, FileEntry]
     components: tuple[Component, ...]
+    max_dims: Mapping[str, int] = field(default_factory=dict)
     other_metadata: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def largest(self) -> dict[str, int]:
+        """Sizes of the free dimensions that memory has to be there for."""
+        return {**self.dims, **self.max_dims}
 
     def component(self, name: str) -> Component:
         """The component of that name.

@@ -97,9 +97,11 @@ class Record:
         self._values = value
         self.at = at
 
-    def get(self, key: str, convert: Convert[T]) -> T:
-        """The converted value of a key that must be there."""
+    def get(self, key: str, convert: Convert[T], *default: T) -> T:
+        """The converted value of a key that must be there, unless there is a default."""
         if key not in self._values:
+            if default:
+                return default[0]
             raise ManifestError(join(self.at, key), "missing")
         return convert(self._values[key], join(self.at, key))
 

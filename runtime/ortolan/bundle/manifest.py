@@ -21,6 +21,7 @@ from ortolan.bundle.description import (
     TaskSpec,
     Variant,
     VariantInfo,
+    WeightMemory,
 )
 from ortolan.bundle.fields import (
     Record,
@@ -55,6 +56,7 @@ __all__ = [
     "TaskSpec",
     "Variant",
     "VariantInfo",
+    "WeightMemory",
     "described",
     "listed_files",
     "parse_manifest",
@@ -66,6 +68,7 @@ SCHEMA_VERSION = "1.0"
 FORMAT = 1
 """Of Ortolan's section."""
 OURS = "additional_metadata.ortolan"
+_OUR_KEYS = ("format", "version", "task", "provenance", "dims", "max_dims", "files")
 
 
 def described(manifest: Manifest) -> Manifest:
@@ -97,6 +100,8 @@ def parse_manifest(manifest_json: bytes, component_json: Callable[[str], bytes] 
     task = ours.get("task", _task)
     provenance = ours.get("provenance", _provenance)
     dims = ours.get("dims", mapping(integer(1), _title))
+    nothing: dict[str, int] = {}
+    max_dims = ours.get("max_dims", mapping(integer(1), _title), nothing)
     files = _files(ours)
     directories = top.get("components", mapping(relative_path, _name, least=1))
     read = component_json if callable(component_json) else component_json.__getitem__
@@ -112,6 +117,7 @@ def parse_manifest(manifest_json: bytes, component_json: Callable[[str], bytes] 
         task=task,
         provenance=provenance,
         dims=dims,
+        max_dims=max_dims,
         files=files,
         components=tuple(components),
         other_metadata={key: value for key, value in metadata.items() if key != "ortolan"},
@@ -149,6 +155,7 @@ def serialize(manifest: Manifest) -> dict[str, bytes]:
             ],
         },
         "dims": dict(manifest.dims),
+        **({"max_dims": dict(manifest.max_dims)} if manifest.max_dims else {}),
         "files": {
             path: {"bytes": entry.bytes, "sha256": entry.sha256} for path, entry in sorted(manifest.files.items())
         },
@@ -207,7 +214,12 @@ def _info_json(info: VariantInfo) -> dict[str, object]:
             "worst": fidelity.worst,
             "inputs": fidelity.inputs,
         },
+        **({} if info.weights is None else {"weights": _weights_json(info.weights)}),
     }
+
+
+def _weights_json(weights: WeightMemory) -> dict[str, int]:
+    return {name: getattr(weights, name) for name in _WEIGHTS}
 
 
 def _polynomial_json(polynomial: Polynomial | None) -> object:
@@ -223,6 +235,7 @@ _version = text(re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}"), "a version such
 _release = text(re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4})?", re.ASCII), "a version such as '1.20.0'")
 _schema = text(re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII), "a version such as '1.0'")
 _inputs = choice(["samples", "generated"])
+_WEIGHTS = ("inside", "largest", "mapped", "repacked", "reordered", "derived", "nested")
 _provider = text(re.compile(r"[a-z][a-z0-9-]{0,31}"), "a provider's short name such as 'cpu'")
 
 
@@ -235,7 +248,7 @@ def _sections(manifest_json: bytes) -> tuple[Record, Record]:
     if "ortolan" not in metadata:
         raise ManifestError(OURS, "missing; this is a model package, but no Ortolan bundle")
     _format(metadata["ortolan"])
-    return top, Record(metadata["ortolan"], OURS, ["format", "version", "task", "provenance", "dims", "files"])
+    return top, Record(metadata["ortolan"], OURS, _OUR_KEYS)
 
 
 def _schema_version(value: object, at: str) -> str:
@@ -321,7 +334,7 @@ def _variant(value: object, at: str, component: str, directory: str) -> Variant:
 
 def _info(value: object, at: str) -> VariantInfo:
     keys = ["precision", "providers", "min_onnxruntime", "weight_bytes", "macs", "activation_bytes", "cpu_features"]
-    record = Record(value, at, [*keys, "fidelity"])
+    record = Record(value, at, [*keys, "fidelity", "weights"])
     return VariantInfo(
         precision=record.get("precision", _name),
         providers=record.get("providers", array(_provider, least=1)),
@@ -331,7 +344,13 @@ def _info(value: object, at: str) -> VariantInfo:
         activation_bytes=record.get("activation_bytes", optional(_polynomial)),
         cpu_features=record.get("cpu_features", array(_name)),
         fidelity=record.get("fidelity", _fidelity),
+        weights=record.get("weights", _weights, None),
     )
+
+
+def _weights(value: object, at: str) -> WeightMemory | None:
+    record = Record(value, at, _WEIGHTS)
+    return WeightMemory(**{name: record.get(name, integer()) for name in _WEIGHTS})
 
 
 def _polynomial(value: object, at: str) -> Polynomial:
@@ -371,6 +390,9 @@ def _check_variants(manifest: Manifest) -> None:
             component.directory,
             directories - {variant.directory for variant in component.variants},
         )
+    for name in manifest.max_dims:
+        if name not in manifest.dims:
+            raise ManifestError(join(f"{OURS}.max_dims", name), f"has no usual size in {OURS}.dims")
     for variant in variants:
         at = join(join(join("components", variant.component), "variants"), variant.name)
         _check_apart(join(at, "variant_directory"), variant.directory, directories)

@@ -76,10 +76,10 @@ _FUNCTION = {7: LENGTH, 11: LENGTH}
 """node, attribute_proto (defaults of attributes)."""
 _GRAPH = {1: LENGTH, 5: LENGTH, 11: LENGTH, 12: LENGTH, 15: LENGTH}
 """node, initializer, input, output, sparse_initializer."""
-_NODE = {4: LENGTH, 5: LENGTH, 7: LENGTH}
-"""op_type, attribute, domain."""
-_ATTRIBUTE = {5: LENGTH, 6: LENGTH, 10: LENGTH, 11: LENGTH, 22: LENGTH, 23: LENGTH}
-"""t, g, tensors, graphs, sparse_tensor, sparse_tensors."""
+_NODE = {1: LENGTH, 2: LENGTH, 4: LENGTH, 5: LENGTH, 7: LENGTH}
+"""input, output, op_type, attribute, domain."""
+_ATTRIBUTE = {1: LENGTH, 3: VARINT, 5: LENGTH, 6: LENGTH, 10: LENGTH, 11: LENGTH, 22: LENGTH, 23: LENGTH}
+"""name, i, t, g, tensors, graphs, sparse_tensor, sparse_tensors."""
 _SPARSE = {1: LENGTH, 2: LENGTH}
 """values, indices."""
 _TENSOR = {1: PACKED, 2: VARINT, 8: LENGTH, 9: LENGTH, 13: LENGTH, 14: VARINT}
@@ -120,6 +120,7 @@ class Tensor:
         bytes: size of its elements in memory; strings count 0.
         role: whether it is an initializer of a graph or part of a node's attribute.
         external: where its content lies if not in the file itself.
+        nested: whether it belongs to a graph within a node, or to a function.
     """
 
     name: str
@@ -128,6 +129,26 @@ class Tensor:
     bytes: int
     role: Role
     external: ExternalData | None
+    nested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a graph.
+
+    Args:
+        operator: its type, without the domain.
+        inputs: names of what it reads; empty for what is left out.
+        outputs: names of what it gives.
+        numbers: its attributes that are single whole numbers.
+        constant: the tensor of a Constant node.
+    """
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    numbers: Mapping[str, int]
+    constant: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +162,7 @@ class OnnxModel:
         inputs: without those that are initializers.
         outputs: in the order of the graph.
         tensors: initializers and constants of the graph, its subgraphs and the model's functions.
+        nodes: of the graph, its subgraphs and the model's functions, each graph's in its own order.
         operators: number of nodes by ``domain::operator``, subgraphs and functions included.
         metadata: the model's own properties.
     """
@@ -151,6 +173,7 @@ class OnnxModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     tensors: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
     operators: Counter[str]
     metadata: Mapping[str, str]
 
@@ -191,6 +214,7 @@ class _Reader:
         self._content = content
         self._wire = Wire(content)
         self._tensors: list[Tensor] = []
+        self._nodes: list[Node] = []
         self._operators: Counter[str] = Counter()
 
     def model(self) -> OnnxModel:
@@ -211,9 +235,9 @@ class _Reader:
         for span in fields.spans(25):
             function = self._wire.message(span, _FUNCTION)
             for node in function.spans(7):
-                self._node(node, 1)
+                self._node(node, 2)
             for attribute in function.spans(11):
-                self._attribute(attribute, 1)
+                self._attribute(attribute, 2)
         producer = (self._text(fields.span(field), strict=False) for field in (2, 3))
         return OnnxModel(
             ir_version=ir_version,
@@ -222,6 +246,7 @@ class _Reader:
             inputs=inputs,
             outputs=outputs,
             tensors=tuple(self._tensors),
+            nodes=tuple(self._nodes),
             operators=self._operators,
             metadata=dict(self._property(span, strict=False) for span in fields.spans(14)),
         )
@@ -232,9 +257,9 @@ class _Reader:
         fields = self._wire.message(span, _GRAPH)
         first = len(self._tensors)
         for tensor in fields.spans(5):
-            self._tensor(tensor, "initializer")
+            self._tensor(tensor, "initializer", depth)
         for sparse in fields.spans(15):
-            self._sparse(sparse, "initializer")
+            self._sparse(sparse, "initializer", depth)
         own = {tensor.name for tensor in self._tensors[first:]}
         for node in fields.spans(1):
             self._node(node, depth)
@@ -245,21 +270,28 @@ class _Reader:
     def _node(self, span: Span, depth: int) -> None:
         fields = self._wire.message(span, _NODE)
         domain = self._text(fields.span(7)) or DEFAULT_DOMAIN
-        self._operators[f"{domain}::{self._text(fields.span(4))}"] += 1
-        for attribute in fields.spans(5):
-            self._attribute(attribute, depth)
+        operator = self._text(fields.span(4))
+        self._operators[f"{domain}::{operator}"] += 1
+        inputs, outputs = (tuple(self._text(name) for name in fields.spans(field)) for field in (1, 2))
+        first = len(self._tensors)
+        numbers = dict(found for span in fields.spans(5) if (found := self._attribute(span, depth)) is not None)
+        constant = self._tensors[first] if operator == "Constant" and len(self._tensors) == first + 1 else None
+        self._nodes.append(Node(operator, inputs, outputs, numbers, constant))
 
-    def _attribute(self, span: Span, depth: int) -> None:
+    def _attribute(self, span: Span, depth: int) -> tuple[str, int] | None:
+        """Collect what an attribute holds; gives its name and number if it is a single number."""
         fields = self._wire.message(span, _ATTRIBUTE)
         for field in (5, 10):
             for tensor in self._once(fields, field, 5):
-                self._tensor(tensor, "constant")
+                self._tensor(tensor, "constant", depth)
         for field in (22, 23):
             for sparse in self._once(fields, field, 22):
-                self._sparse(sparse, "constant")
+                self._sparse(sparse, "constant", depth)
         for field in (6, 11):
             for graph in self._once(fields, field, 6):
                 self._graph(graph, depth + 1)
+        number = fields.numbers(3)
+        return (self._text(fields.span(1)), number[-1]) if number else None
 
     @staticmethod
     def _once(fields: Fields, field: int, singular: int) -> list[Span]:
@@ -268,14 +300,14 @@ class _Reader:
             fields.span(field)
         return fields.spans(field)
 
-    def _sparse(self, span: Span, role: Role) -> None:
+    def _sparse(self, span: Span, role: Role, depth: int) -> None:
         fields = self._wire.message(span, _SPARSE)
         for field in (1, 2):
             part = fields.span(field)
             if part is not None:
-                self._tensor(part, role)
+                self._tensor(part, role, depth)
 
-    def _tensor(self, span: Span, role: Role) -> None:
+    def _tensor(self, span: Span, role: Role, depth: int) -> None:
         fields = self._wire.message(span, _TENSOR)
         name = self._text(fields.span(8))
         dtype, bits = _element_type(fields.number(2), span)
@@ -293,7 +325,9 @@ class _Reader:
             raise damaged(
                 f"tensor {shorten(name)} has {raw[1] - raw[0]} bytes, expected {size} for {dtype}{list(dims)}", raw[0]
             )
-        self._tensors.append(Tensor(name=name, dtype=dtype, dims=dims, bytes=size, role=role, external=external))
+        self._tensors.append(
+            Tensor(name=name, dtype=dtype, dims=dims, bytes=size, role=role, external=external, nested=depth > 1)
+        )
 
     def _external(self, fields: Fields, name: str, dtype: str) -> ExternalData:
         entries: dict[str, str] = {}

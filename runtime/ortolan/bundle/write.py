@@ -38,6 +38,7 @@ def write_bundle(
     components: Sequence[tuple[str, Sequence[VariantFiles]]],
     assets: Mapping[str, Content],
     golden: Mapping[str, Content],
+    max_dims: Mapping[str, int] | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write a new bundle directory. It appears complete under ``target``, or not at all.
@@ -52,6 +53,7 @@ def write_bundle(
         components: name and variants of each, the reference first, then by preference.
         assets: files by POSIX path below ``assets/``.
         golden: files by POSIX path below ``golden/``.
+        max_dims: the largest sizes that memory has to be there for, where they are not the usual ones.
         overwrite: replace a bundle that is already there.
 
     Raises:
@@ -77,6 +79,7 @@ def write_bundle(
         task=task,
         provenance=provenance,
         dims=dims,
+        max_dims=max_dims or {},
         files=dict.fromkeys(contents, _UNKNOWN),
         components=tuple(described_components),
     )

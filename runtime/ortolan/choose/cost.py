@@ -8,8 +8,20 @@ Latency of one input = input + calls + work, where
   Williams et al., CACM 2009). A run touches each weight at most once per use: ``min(weight_bytes, macs * bytes per
   weight)``.
 
-Peak memory = process + weights + assets + activations. Each part is an interval: a figure divided and multiplied by the
-spread that its basis deserves; the sum adds up the ends. Pure functions.
+Peak memory is that of the whole process, from before anything is loaded to after any number of runs:
+
+    process + weights + prepacking + derived constants + assets + activations
+
+- process: Python, numpy, onnxruntime and a tiny model; on this machine what the process has already, and what opening a
+  session adds;
+- weights: those inside the .onnx file once, and the largest of them twice; those beside it as far as they are touched;
+- prepacking: what `choose.weights` finds that onnxruntime stores anew for its kernels;
+- derived constants: what it computes from constants while it loads;
+- assets: the files below ``assets/``, and what the task makes of them;
+- activations: the manifest's polynomial, at the usual sizes of the free dimensions and at the largest declared.
+
+Each part is an interval: a figure divided and multiplied by the spread that its basis deserves, or the least and the most
+that can be; the sum adds up the ends. Pure functions.
 """
 
 from __future__ import annotations
@@ -17,7 +29,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ortolan.bundle.description import Variant
+from ortolan.bundle.description import Variant, WeightMemory
 from ortolan.errors import UnknownNameError
 from ortolan.types import Interval
 
@@ -57,14 +69,27 @@ PARALLEL_SHARE = 0.75
 """What each further core adds, where the work is large enough to be shared."""
 SHARED_MACS = 2e6
 """Work below that many multiply-accumulates stays on one core: waking another takes longer."""
-UNKNOWN_ACTIVATION_BYTES = 32 * 2**20
-"""Upper bound taken for activations that the manifest does not know, beside the weights' own size."""
+UNKNOWN_ACTIVATION_BYTES = 16 * 2**20
+"""Taken for activations that nobody knows; of models with larger weights, so many bytes as these have."""
+ARENA_GROWTH = 2.0
+"""onnxruntime's arena grows by powers of two and is never defragmented: most bytes taken for one in use. Measured: 1.0 to
+1.8 (onnxruntime 1.32, ten models)."""
+HEAP_GROWTH = 1.4
+"""The same without the arena, where the C library gives large blocks back at once. Measured: 0.5 to 1.3."""
 ASSET_EXPANSION = 2.0
 """Assets are mapped, or read once and copied into arrays: between one and two times their bytes."""
-LOAD_COPIES = 2.0
-"""While a model loads, its file's content and the session's weights are both in memory."""
-PREPACK_COPIES = 1.0
-"""Repacked weights stand beside the original ones until the session is complete."""
+TOKENIZER_BYTES = 12_000_000
+TOKENIZER_EXPANSION = 30.0
+"""What the tokenizers library takes, and for each byte of a ``tokenizer.json``: tables of strings in both directions."""
+REORDERED_COPIES = 2.0
+"""Weights of convolutions in the new layout, at the worst moment while the graph is optimized."""
+NESTED_COPIES = 2.0
+"""Copies of weights in graphs within nodes, beside the first: one for each graph, one for its session state."""
+SESSION_BYTES: Mapping[str, int] = {"cpu": 16_000_000}
+"""What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its tables
+and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""
+OTHER_SESSION_BYTES = 60_000_000
+"""The same for providers that were not measured; what they take on their device is theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,24 +201,80 @@ def _memory(
     manifest: Manifest, variants: Sequence[Variant], rates: Rates, config: SessionConfig
 ) -> dict[str, Interval]:
     base = rates.memory_bytes
-    assets = sum(entry.bytes for path, entry in manifest.files.items() if path.startswith("assets/"))
-    weights = [max(variant.info.weight_bytes, manifest.files[variant.model_path].bytes) for variant in variants]
-    copies = LOAD_COPIES + (PREPACK_COPIES if config.prepack else 0.0)
-    return {
-        "process": _spread(base.value, MEMORY_SPREAD[base.basis]),
-        "weights": Interval(float(sum(weights)), copies * sum(weights)),
-        "assets": Interval(float(assets), ASSET_EXPANSION * assets),
-        "activations": _sum([_activations(manifest, variant, config) for variant in variants]),
-    }
+    parts = {"process": _spread(base.value, MEMORY_SPREAD[base.basis])}
+    for variant in variants:
+        weights = variant.info.weights or stored_weights(manifest, variant)
+        for name, part in weight_parts(weights, config).items():
+            parts[name] = _sum([part, *([parts[name]] if name in parts else [])])
+    parts["assets"] = _assets(manifest)
+    parts["activations"] = _sum([_activations(manifest, variant, config) for variant in variants])
+    return parts
+
+
+def stored_weights(manifest: Manifest, variant: Variant) -> WeightMemory:
+    """A variant's weights as far as the sizes of its files tell: all of them may be repacked."""
+    inside = manifest.files[variant.model_path].bytes
+    beside = sum(
+        entry.bytes
+        for path, entry in manifest.files.items()
+        if path.startswith(f"{variant.directory}/") and path != variant.model_path
+    )
+    size = max(variant.info.weight_bytes, inside) if not beside else inside
+    return WeightMemory(
+        inside=size,
+        largest=size,
+        mapped=beside,
+        repacked=max(variant.info.weight_bytes, inside + beside),
+        reordered=0,
+        derived=0,
+        nested=0,
+    )
+
+
+def weight_parts(weights: WeightMemory, config: SessionConfig) -> dict[str, Interval]:
+    """What weights take, by what for: ``weights``, ``prepacking`` and ``derived constants``; the last two if any."""
+    repacked = weights.repacked if config.prepack else 0
+    packed = repacked + REORDERED_COPIES * weights.reordered
+    # Of what is repacked the mapped original is not touched again.
+    mapped = max(0, weights.mapped - repacked - weights.reordered)
+    parts = {"weights": Interval(float(weights.inside), float(weights.inside + weights.largest + mapped))}
+    if packed:
+        least = weights.mapped and min(weights.mapped, repacked)
+        parts["prepacking"] = Interval(float(least), packed)
+    derived = weights.derived + NESTED_COPIES * weights.nested
+    if derived:
+        parts["derived constants"] = Interval(weights.derived / 2, derived)
+    return parts
+
+
+def _assets(manifest: Manifest) -> Interval:
+    sizes = {path: entry.bytes for path, entry in manifest.files.items() if path.startswith("assets/")}
+    tokenizers = [size for path, size in sizes.items() if path.endswith("tokenizer.json")]
+    plain = sum(sizes.values()) - sum(tokenizers)
+    tables = sum(TOKENIZER_BYTES + TOKENIZER_EXPANSION * size for size in tokenizers)
+    return Interval(plain + tables / 2, ASSET_EXPANSION * plain + tables)
 
 
 def _activations(manifest: Manifest, variant: Variant, config: SessionConfig) -> Interval:
     polynomial = variant.info.activation_bytes
     if polynomial is None:
-        return Interval(0.0, float(max(UNKNOWN_ACTIVATION_BYTES, variant.info.weight_bytes)))
-    size = polynomial.at(manifest.dims)
-    # The arena grows by powers of two, and never shrinks while a session lives.
-    return Interval(size, 2 * size if config.arena else size)
+        return unknown_activations(variant.info.weight_bytes)
+    return Interval(polynomial.at(manifest.dims), growth(config) * polynomial.at(manifest.largest))
+
+
+def unknown_activations(weight_bytes: int, at_least: int = 0) -> Interval:
+    """What is taken for activations that nobody knows, of a model with so many bytes of weights.
+
+    Args:
+        weight_bytes: of all weights.
+        at_least: bytes of inputs and outputs.
+    """
+    return Interval(float(at_least), float(max(UNKNOWN_ACTIVATION_BYTES, weight_bytes, 4 * at_least)))
+
+
+def growth(config: SessionConfig) -> float:
+    """Most bytes that are taken for each byte of activations in use."""
+    return ARENA_GROWTH if config.arena else HEAP_GROWTH
 
 
 def _of(figure: Figure) -> Interval:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ortolan.errors import InputError, VerificationError
+from ortolan.errors import VerificationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable
 
-    from ortolan.model import Model
-    from ortolan.types import Array, Fidelity
+    from ortolan.types import Fidelity
 
 
 class AnswersDifferError(VerificationError):
@@ -44,25 +41,21 @@ def predict(
 ) -> None:
     """Print the answer of BUNDLE to each INPUT, one line each.
 
-    For text models an INPUT is a text, or `-` for the lines of standard input. For tensors (also of a bare .onnx file)
-    it is an .npz file with one array per input of the model, or an .npy file if the model has one input.
+    For text models an INPUT is a text, or `-` for the lines of standard input; for image models the path of an image;
+    for tabular models a row as JSON, an object or an array, or a .csv or .tsv file of rows; for streams a .wav file.
+    For tensors (also of a bare .onnx file) it is an .npz file with one array per input of the model, or an .npy file if
+    the model has one input.
     """
+    from ortolan.cli.answers import ask
     from ortolan.loading import load
-    from ortolan.model import Clusterer, TextClassifier
 
     with load(bundle, variant=variant, provider=provider, threads=threads) as model:
-        if isinstance(model, (TextClassifier, Clusterer)):
-            answers = [asdict(answer) for answer in model.predict_batch(list(_texts(inputs)))]
-            lines = [str(answer["label"]) for answer in answers]
-        else:
-            found = [model.run(_arrays(model, Path(path))) for path in inputs]
-            answers = [{name: array.tolist() for name, array in outputs.items()} for outputs in found]
-            lines = [_described(outputs) for outputs in found]
+        answers, lines = ask(model, inputs)
         content = {
             "schema": "ortolan.predict/1",
             "task": model.task,
             "candidate": model.plan.chosen.name,
-            "answers": [_named(answer) for answer in answers],
+            "answers": answers,
         }
         notes = model.plan.notes if provider else ()
     for note in notes:
@@ -115,41 +108,4 @@ def _verdict(name: str, candidate: str, found: Fidelity, promised: Fidelity, agr
         "changed": round(found.drop * found.n),
         "worst": found.worst,
         "allowed": promised.tolerance,
-    }
-
-
-def _texts(inputs: Sequence[str]) -> Iterator[str]:
-    for text in inputs:
-        if text == "-":
-            yield from (line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in sys.stdin.buffer)
-        else:
-            yield text
-
-
-def _arrays(model: Model, path: Path) -> Mapping[str, Array]:
-    from ortolan.inputs.datafile import read_arrays
-
-    arrays = read_arrays(path)
-    if list(arrays) != [""]:
-        return arrays
-    if len(model.inputs) != 1:
-        names = ", ".join(spec.name for spec in model.inputs)
-        raise InputError(f"{path}: the model has {len(model.inputs)} inputs; give an .npz file with {names}")
-    return {model.inputs[0].name: arrays[""]}
-
-
-def _described(outputs: Mapping[str, Array]) -> str:
-    import numpy as np
-
-    return "\n".join(
-        f"{name}: {array.dtype}{list(array.shape)}\n{np.array2string(array, threshold=64, precision=6)}"
-        for name, array in outputs.items()
-    )
-
-
-def _named(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON needs text as keys; labels may be numbers."""
-    return {
-        name: {str(key): number for key, number in value.items()} if isinstance(value, dict) else value
-        for name, value in answer.items()
     }

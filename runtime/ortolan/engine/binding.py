@@ -10,7 +10,7 @@ import numpy as np
 
 from ortolan.engine.failures import translated
 from ortolan.engine.installation import onnxruntime
-from ortolan.engine.providers import PROVIDERS
+from ortolan.engine.providers import resolve
 from ortolan.errors import ClosedError, InputTypeError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Bound:
         for name, array in self.outputs.items():
             self._binding.bind_output(name, *self._device, array.dtype.type, array.shape, array.ctypes.data)
         # A provider with memory of its own copies inputs when they are bound, and would not see later changes.
-        self._rebind = PROVIDERS[owner.config.provider].own_memory
+        self._rebind = resolve(owner.config.provider).own_memory
 
     def __call__(self) -> None:
         """Run once on the present content of ``inputs``; ``outputs`` are overwritten.

@@ -69,6 +69,7 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], str | None, type[OrtolanError], str], 
 
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _REPEATED = re.compile(r"^Load model from .*? failed: ?(?:Load model .*? failed\. ?)?")
+_CHECK = re.compile(r"^\S*onnxruntime\S* .* was false\. (?=\S)")
 _SOURCE = re.compile(r"/\S*onnxruntime\S*\.(?:cc|h|cu):\d+ (?:[^\[\]]*?\[with [^\]]*\] |.*?\)(?: const)? )?")
 
 
@@ -89,12 +90,14 @@ def translated(error: Exception, doing: str, subject: str) -> OrtolanError:
         if when in (None, doing) and pattern.search(_PREFIX.sub("", message)):
             kind, advice = specific, hint
             break
+    if doing != "load" and kind is ModelFileError:
+        kind = SessionError  # the file was fine; a provider that compiles at the first run found this
     verb = "load" if doing == "load" else "run"
     return kind(f"onnxruntime could not {verb} {subject}: {plain(message)} ({names[0]}); {advice}")
 
 
 def plain(message: str, limit: int = 400) -> str:
     """One line of at most ``limit`` characters, without onnxruntime's numbers, C++ positions and repeated paths."""
-    text = _REPEATED.sub("", _PREFIX.sub("", " ".join(message.split())))
+    text = _CHECK.sub("", _REPEATED.sub("", _PREFIX.sub("", " ".join(message.split()))))
     text = _SOURCE.sub("", text).strip().rstrip(".")
     return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -28,19 +28,52 @@ Nodes = dict[str, "Counter[str]"]
 """Number of nodes by provider (short name where Ortolan has one) and operator."""
 
 
-def assignment(session: Any) -> Nodes | None:
+def assignment(session: Any, provider: Provider | None = None) -> Nodes | None:
     """Where the nodes of an ``onnxruntime.InferenceSession`` are; None if its version does not tell.
 
     The session must have been opened with ``session.record_ep_graph_assignment_info``.
+
+    Args:
+        session: an ``onnxruntime.InferenceSession``.
+        provider: the one that was asked for, whose name counts even if it is in no table.
     """
     read = getattr(session, "get_provider_graph_assignment_info", None)
     if read is None:
         return None
     nodes: Nodes = {}
     for part in read():
-        operators = nodes.setdefault(short_name(part.ep_name), Counter())
+        asked = provider is not None and part.ep_name == provider.ort_name
+        name = provider.name if provider is not None and asked else short_name(part.ep_name)
+        operators = nodes.setdefault(name, Counter())
         operators.update(node.op_type for node in part.get_nodes())
     return nodes
+
+
+def completed(nodes: Nodes, provider: Provider, operators: Mapping[str, int]) -> Nodes:
+    """The assignment with the nodes of a provider that onnxruntime does not list, as it does not WebGPU's (1.27).
+
+    They are what the graph has beyond the nodes that are listed elsewhere. Only numbers are compared, of nodes that do
+    real work where there are any: optimization renames nodes and removes others before they are assigned.
+
+    Args:
+        nodes: the assignment.
+        provider: the one that was asked for.
+        operators: number of nodes in the model's file, by operator.
+    """
+    if provider.name in nodes:
+        return nodes
+    work = Counter({name: count for name, count in operators.items() if name in WORK})
+    listed = Counter[str]()
+    for elsewhere in nodes.values():
+        listed.update(elsewhere)
+    if work:
+        left = work.total() - sum(count for name, count in listed.items() if name in WORK)
+    else:
+        left = sum(operators.values()) - listed.total()
+    if left <= 0:
+        return nodes
+    unlisted = (work or Counter(operators)) - listed
+    return {**nodes, provider.name: unlisted or Counter({next(iter(work or operators)): left})}
 
 
 def totals(nodes: Nodes) -> Mapping[str, int]:

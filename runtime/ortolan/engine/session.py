@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan.engine import allocator, placement, sharing
 from ortolan.engine import feeds as inputs
-from ortolan.engine import placement
 from ortolan.engine.binding import CLOSED, Bound
 from ortolan.engine.control import RunControl
 from ortolan.engine.failures import translated
-from ortolan.engine.installation import onnxruntime, parse_version, require
-from ortolan.engine.options import provider_options, session_options
-from ortolan.engine.providers import PROVIDERS, parse, require_built_in
-from ortolan.errors import ClosedError, OrtolanError, ProviderUnavailableError, UsageError
+from ortolan.engine.installation import onnxruntime, require
+from ortolan.engine.opening import open_on
+from ortolan.engine.options import thread_count
+from ortolan.engine.providers import PROVIDERS, parse
+from ortolan.errors import ClosedError, OrtolanError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ortolan import types
-    from ortolan.engine.placement import Nodes
     from ortolan.engine.providers import Provider
+    from ortolan.engine.tensorrt import EngineCache
     from ortolan.types import Array, SessionConfig, TensorSpec
 
 
-def open_session(model_path: str | Path, config: SessionConfig, *, min_onnxruntime: str = "1.20.0") -> OrtSession:
+def open_session(
+    model_path: str | Path, config: SessionConfig, *, min_onnxruntime: str = "1.20.0", digest: str | None = None
+) -> OrtSession:
     """Load an ONNX file.
 
     A provider is taken at its word: if any node that does real work would run elsewhere, this raises. Only
@@ -40,6 +41,7 @@ def open_session(model_path: str | Path, config: SessionConfig, *, min_onnxrunti
         model_path: the ``.onnx`` file. The caller has checked where its external data lies.
         config: provider, threads and memory.
         min_onnxruntime: oldest onnxruntime that can run the file.
+        digest: sha256 of the model's content if it is known, for compiled engines that are kept.
 
     Raises:
         MissingPackageError: no onnxruntime is installed.
@@ -54,16 +56,16 @@ def open_session(model_path: str | Path, config: SessionConfig, *, min_onnxrunti
     provider, best_effort = parse(config.provider)
     path = os.fspath(model_path)
     if not best_effort:
-        return _open(path, replace(config, provider=provider.name), provider, strict=True)
+        return _open(path, replace(config, provider=provider.name), provider, strict=True, digest=digest)
     try:
-        return _open(path, replace(config, provider=provider.name), provider, strict=False)
+        return _open(path, replace(config, provider=provider.name), provider, strict=False, digest=digest)
     except OrtolanError as error:
         if isinstance(error, UsageError):
             raise
         # If the fault is the model's, the CPU provider finds it too and its error is the one that counts.
         note = f"{provider.name} could not be used, the cpu is: {error}"
         on_cpu = replace(config, provider="cpu", provider_options=())
-        return _open(path, on_cpu, PROVIDERS["cpu"], strict=True, notes=(note,))
+        return _open(path, on_cpu, PROVIDERS["cpu"], strict=True, digest=digest, notes=(note,))
 
 
 class OrtSession:
@@ -75,6 +77,8 @@ class OrtSession:
         nodes: number of graph nodes per provider; empty if it cannot be known.
         notes: what a user should know about how it was opened.
         inner: the C++ session below, or None to use the public methods alone.
+        engines: where its compiled engines are kept.
+        share: its threads among those of the process.
     """
 
     __slots__ = (
@@ -84,6 +88,7 @@ class OrtSession:
         "_names",
         "_options",
         "_session",
+        "_share",
         "closed",
         "config",
         "inputs",
@@ -99,6 +104,8 @@ class OrtSession:
         nodes: Mapping[str, int],
         notes: tuple[str, ...] = (),
         inner: Any = None,
+        engines: EngineCache | None = None,
+        share: sharing.Share | None = None,
     ) -> None:
         self.config = config
         self.placement = nodes
@@ -107,13 +114,15 @@ class OrtSession:
         self.inputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_inputs()))
         self.outputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_outputs()))
         self._session = session
+        self._share = share
         self._inner = inner
         self._dtypes = tuple((spec.name, inputs.native_dtype(spec)) for spec in self.inputs)
         self._names = [spec.name for spec in self.outputs]
         # Shared by all calls of all threads: onnxruntime reads it and does not write to it.
         self._options = onnxruntime().RunOptions()
         # The public method looks up names and checks ownership at each call, for as long as a small model runs.
-        self._call = session.run if inner is None else inner.run
+        run = session.run if inner is None else inner.run
+        self._call = run if engines is None else engines.guarded(run)
 
     def run(self, feeds: Mapping[str, Array], control: types.RunControl | None = None) -> dict[str, Array]:
         """All outputs by name, as new arrays. Thread-safe.
@@ -161,6 +170,9 @@ class OrtSession:
         self.closed = True
         self._call = _closed
         self._session = self._inner = None
+        if self._share is not None:
+            self._share.release()
+        allocator.give_back()
 
     def _run_controlled(self, feeds: Mapping[str, Array], control: types.RunControl) -> dict[str, Array]:
         if not isinstance(control, RunControl):
@@ -200,34 +212,32 @@ def _closed(*_: object) -> Any:
 
 
 def _open(
-    path: str, config: SessionConfig, provider: Provider, *, strict: bool, notes: tuple[str, ...] = ()
+    path: str,
+    config: SessionConfig,
+    provider: Provider,
+    *,
+    strict: bool,
+    digest: str | None,
+    notes: tuple[str, ...] = (),
 ) -> OrtSession:
-    require_built_in(provider)
-    on_cpu = provider.name == "cpu"
-    # Versions that cannot tell where a node is can still refuse to leave any to the CPU.
-    tells = hasattr(onnxruntime().InferenceSession, "get_provider_graph_assignment_info")
-    options = session_options(config, record_placement=not on_cpu, forbid_cpu=not on_cpu and not tells)
-    names: list[object] = [(provider.ort_name, provider_options(config, provider)), *provider.helpers]
-    try:
-        with contextlib.nullcontext() if on_cpu else _clean_stdout():
-            session = onnxruntime().InferenceSession(path, options, providers=names, enable_fallback=0)
-        nodes = None if on_cpu else placement.assignment(session)
-    except Exception as error:
-        fault = translated(error, "load", path)
-        if "fallback to CPU EP has been explicitly disabled" in str(error):
-            raise ProviderUnavailableError(
-                f"{provider.name} cannot run every node of {path}, and this onnxruntime does not tell which; "
-                "update onnxruntime, or use another provider"
-            ) from error
-        raise fault from error
-    # onnxruntime drops a provider that fails to start, and goes on with the CPU.
-    if provider.ort_name not in session.get_providers():
-        raise ProviderUnavailableError(
-            f"{provider.name} could not be started here, onnxruntime says on stderr why; it {provider.note}"
+    usual = thread_count(config)
+    share = sharing.take(usual, asked=config.threads is not None)
+    if share.threads < usual:
+        notes += (
+            f"it runs with {share.threads} of {usual} threads: other loaded models have the rest; "
+            "give each a number with threads=",
         )
-    if nodes is not None:
-        notes += _check_placement(nodes, provider, path, strict=strict)
-    return OrtSession(session, config, placement.totals(nodes or {}), notes, inner_session(session))
+    if not config.arena:
+        allocator.stay_small()
+    try:
+        opened = open_on(path, replace(config, threads=share.threads), provider, strict=strict, digest=digest)
+    except BaseException:
+        share.release()
+        raise
+    allocator.give_back()
+    nodes = placement.totals(opened.nodes)
+    inner = inner_session(opened.session)
+    return OrtSession(opened.session, config, nodes, (*notes, *opened.notes), inner, opened.engines, share)
 
 
 def inner_session(session: Any) -> Any:
@@ -236,33 +246,3 @@ def inner_session(session: Any) -> Any:
     The only private name of onnxruntime in use: it halves the cost of a call, and everything works without it.
     """
     return getattr(session, "_sess", None)
-
-
-def _check_placement(nodes: Nodes, provider: Provider, path: str, *, strict: bool) -> tuple[str, ...]:
-    """Notes on what runs elsewhere, which a strict request does not allow.
-
-    Raises:
-        ProviderUnavailableError: strict, and something does; or nothing at all runs on ``provider``.
-    """
-    strays = placement.strays(nodes, provider)
-    if not placement.works(nodes, provider):
-        raise ProviderUnavailableError(
-            f"{provider.name} took none of the work of {path}: {strays or 'it supports none of its nodes'}; "
-            "use another provider or variant"
-        )
-    if strays and strict:
-        raise ProviderUnavailableError(
-            f"{provider.name} cannot do all the work of {path}: {strays}; "
-            f"ask for '{provider.name}-or-cpu' to allow that, or use another provider or variant"
-        )
-    return (f"{provider.name} does not do all the work: {strays}",) if strays else ()
-
-
-@contextlib.contextmanager
-def _clean_stdout() -> Iterator[None]:
-    """Versions before 1.23 print to stdout when a provider fails, and cannot be told not to."""
-    if parse_version(onnxruntime().__version__) >= (1, 23):
-        yield
-        return
-    with contextlib.redirect_stdout(sys.stderr):
-        yield

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from ortolan.types import Session
 
 TASKS = {
+    "audio-stream": "ortolan.tasks.audio_stream:AudioStreamRunner",
     "clustering": "ortolan.tasks.clustering:ClusteringRunner",
+    "tabular-classification": "ortolan.tasks.tabular:TabularClassificationRunner",
+    "tabular-regression": "ortolan.tasks.tabular:TabularRegressionRunner",
+    "embedding": "ortolan.tasks.embedding:EmbeddingRunner",
+    "image-classification": "ortolan.tasks.image_classification:ImageClassificationRunner",
+    "image-to-text": "ortolan.tasks.image_to_text:ImageToTextRunner",
+    "object-detection": "ortolan.tasks.object_detection:ObjectDetectionRunner",
     "tensor": "ortolan.tasks.tensor:TensorRunner",
     "text-classification": "ortolan.tasks.text_classification:TextClassificationRunner",
 }

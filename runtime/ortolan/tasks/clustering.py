@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ortolan.bundle.fields import Record
 from ortolan.errors import ManifestError
 from ortolan.tasks.runner import require_outputs
-from ortolan.tasks.text_input import TextInput
+from ortolan.tasks.texts import open_text_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.tasks.texts import TextTensors
     from ortolan.types import Array, RunControl, Session
 
 
@@ -39,7 +40,7 @@ class ClusteringRunner:
 
     metric: Metric = "cluster"
 
-    def __init__(self, session: Session, text_input: TextInput) -> None:
+    def __init__(self, session: Session, text_input: TextTensors) -> None:
         """Args:
         session: the model, with an output ``distances`` float32[batch, clusters].
         text_input: text to the model's inputs.
@@ -56,7 +57,7 @@ class ClusteringRunner:
         if not isinstance(clusters, int) or isinstance(clusters, bool) or clusters < 1:
             raise ManifestError("task.config.clusters", f"expected an int of 1 or more, found {clusters!r}")
         require_outputs(session, {"distances": clusters})
-        return cls(session, TextInput.open(task.config, clusters, session, read_asset))
+        return cls(session, open_text_input(task.config, clusters, session, read_asset))
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ortolan.types import Array, Session
 
 INPUTS_JSON, INPUTS_NPZ, OUTPUTS = "golden/inputs.json", "golden/inputs.npz", "golden/outputs.npz"
+EMBEDDINGS = "embeddings"
+"""Name of the source's vectors among the golden outputs."""
 
 MAX_UNPACKED = 1 << 30
 """Most bytes that the arrays of a golden file may have together."""
@@ -38,8 +40,9 @@ class Golden:
 
     Args:
         inputs: texts, or arrays by input name.
-        outputs: per input the source's numbers by output name; for labels and clusters one row each.
-        labels: per input the index of the source's label or cluster; None for task ``tensor``.
+        outputs: per input the source's numbers by output name; for labels and clusters one row each; for embeddings the
+            vector under `EMBEDDINGS`.
+        labels: per input the index of the source's label or cluster; None for embeddings and tensors.
     """
 
     inputs: Sequence[Any]
@@ -64,6 +67,11 @@ def read_golden(bundle: Bundle) -> Golden:
             raise BundleError(f"{OUTPUTS}: expected answers to {len(inputs)} inputs, found {len(answers)}")
         return Golden(inputs, answers, None)
     texts = _texts(bundle.read_file(INPUTS_JSON))
+    if outputs.keys() == {EMBEDDINGS}:
+        vectors = outputs[EMBEDDINGS]
+        if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype.kind != "f":
+            raise BundleError(f"{OUTPUTS}: expected a vector of floats for each of {len(texts)} texts")
+        return Golden(texts, [{EMBEDDINGS: vector} for vector in vectors], None)
     labels = outputs.pop("labels", np.zeros(0))
     if labels.shape != (len(texts),) or labels.dtype != np.int64:
         raise BundleError(f"{OUTPUTS}: expected labels int64[{len(texts)}], found {labels.dtype}{list(labels.shape)}")
@@ -80,12 +88,15 @@ def compare(runner: Runner, session: Session, golden: Golden, promised: Fidelity
     """Ask the golden inputs again and compare with the source's answers.
 
     A label counts as changed unless the source's own numbers for it and for the label answered here are less than
-    twice ``promised.tolerance`` apart. For task ``tensor`` a sample counts as changed beyond the tolerance.
+    twice ``promised.tolerance`` apart. For embeddings (`embedding_distances`) and tensors a sample counts as changed
+    beyond the tolerance.
 
     Raises:
         BundleError: the golden answers do not fit the model's outputs.
         SessionError: the model failed.
     """
+    if golden.labels is None and golden.outputs and EMBEDDINGS in golden.outputs[0] and runner.metric == "embedding":
+        return _compare_embeddings(runner, session, golden, promised)
     if golden.labels is None:
         # Kept as tensors whatever the task: the model's own answers are compared.
         runner = TensorRunner(session)
@@ -102,6 +113,26 @@ def compare(runner: Runner, session: Session, golden: Golden, promised: Fidelity
             changed += not margin < 2 * promised.tolerance
         worst = max(worst, difference)
     return fidelity(runner.metric, len(golden.inputs), changed, worst, promised.inputs)
+
+
+def embedding_distances(found: Array, expected: Array) -> NDArray[np.float64]:
+    """How far vectors are from the source's: half their squared distance, relative to the source's squared length.
+
+    For vectors of length 1 that is 1 minus the cosine. A vector that is not finite is infinitely far.
+
+    Args:
+        found: [n, d].
+        expected: [n, d], the source's.
+
+    Returns:
+        float64 [n].
+    """
+    ours, theirs = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if ours.shape != theirs.shape:
+        return np.full(len(theirs), np.inf)
+    squares = np.maximum((theirs**2).sum(axis=1), np.finfo(np.float64).tiny)
+    distances = ((ours - theirs) ** 2).sum(axis=1) / (2 * squares)
+    return np.where(np.isfinite(distances), distances, np.inf)
 
 
 def agrees(found: Fidelity, promised: Fidelity) -> bool:
@@ -123,6 +154,17 @@ def wilson(hits: int, n: int) -> Interval:
     half = _Z95 / (1 + z2 / n) * (share * (1 - share) / n + z2 / (4 * n * n)) ** 0.5
     # The ends are exact where rounding would miss them.
     return Interval(0.0 if hits == 0 else middle - half, 1.0 if hits == n else middle + half)
+
+
+def _compare_embeddings(runner: Runner, session: Session, golden: Golden, promised: Fidelity) -> Fidelity:
+    changed, worst = 0, 0.0
+    for encoded in runner.encode(golden.inputs):
+        found = np.stack(runner.decode(session.run(encoded.feeds), encoded))
+        expected = np.stack([golden.outputs[row][EMBEDDINGS] for row in encoded.rows])
+        distances = embedding_distances(found, expected)
+        changed += int((distances > promised.tolerance).sum())
+        worst = max(worst, float(distances.max(initial=0.0)))
+    return fidelity(runner.metric, len(golden.inputs), changed, worst, promised.inputs)
 
 
 def _margin(expected: Array, label: int, answered: int | None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from ortolan.errors import BundleError
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ortolan.types import Array, RunControl, Session
 
-Metric = Literal["label", "cluster", "tensor"]
+Metric = Literal["label", "cluster", "tensor", "embedding"]
 """What a task's Fidelity compares."""
 
 
@@ -54,6 +54,26 @@ class Runner(Protocol):
 
     def decide(self, row: Mapping[str, Array]) -> int | None:
         """Index of the label or cluster that one input's rows of the outputs mean; None where nothing is decided."""
+
+
+@runtime_checkable
+class MakesExamples(Protocol):
+    """A runner that knows more of the model's inputs than their types: what may be fed for want of real samples."""
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """``count`` feeds that the model takes, the same ones every time."""
+
+
+@runtime_checkable
+class TakesImages(Protocol):
+    """A runner whose inputs are images, which may be given as paths."""
+
+    def feeds(self, x: Any) -> dict[str, Array]:
+        """The tensors of one image.
+
+        Raises:
+            InputTypeError, InputError, StorageError, MissingPackageError: an image that cannot be used.
+        """
 
 
 def raw_outputs(runner: Runner, session: Session, xs: Sequence[Any]) -> Iterator[tuple[int, dict[str, Array]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from ortolan.bundle.fields import Record
 from ortolan.errors import ManifestError
 from ortolan.tasks.runner import require_outputs
-from ortolan.tasks.text_input import TextInput
+from ortolan.tasks.texts import open_text_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.tasks.texts import TextTensors
     from ortolan.types import Array, RunControl, Session
 
 Label = str | int | float | bool
@@ -47,7 +48,7 @@ class TextClassificationRunner:
     def __init__(
         self,
         session: Session,
-        text_input: TextInput,
+        text_input: TextTensors,
         labels: Sequence[Label],
         decision: Literal["scores", "probabilities"],
         *,
@@ -78,7 +79,7 @@ class TextClassificationRunner:
         has_probabilities = any(spec.name == "probabilities" for spec in session.outputs)
         require_outputs(session, dict.fromkeys(("scores", "probabilities")[: 1 + has_probabilities], len(labels)))
         require_outputs(session, {decision: len(labels)})
-        text_input = TextInput.open(task.config, len(labels), session, read_asset)
+        text_input = open_text_input(task.config, len(labels), session, read_asset)
         return cls(session, text_input, labels, decision, has_probabilities=has_probabilities)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:

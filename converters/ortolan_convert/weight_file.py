@@ -1,0 +1,108 @@
+"""Large ONNX models on disk: the graph in one file, its weights beside it, where onnxruntime maps them into memory."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+import onnx
+from onnx import external_data_helper, numpy_helper
+
+import ortolan
+from ortolan.errors import ConversionError, StorageError
+from ortolan_convert.graph import IR_VERSION, OPSET
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEIGHTS = "weights.bin"
+INSIDE = 1024
+"""Tensors below this many bytes stay in the graph: shapes and axes must be known before weights are read."""
+ALIGNMENT = 64
+"""Of tensors in the file, in bytes; a cache line."""
+PAGE = 4096
+"""Alignment of tensors of a page or more, so that mapping one does not touch its neighbor's pages."""
+
+
+def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without what an exporter leaves behind: origins in source code, shapes that can be inferred.
+
+    Raises:
+        ConversionError: it needs a newer opset than the oldest supported onnxruntime has.
+    """
+    for opset in model.opset_import:
+        if opset.domain in {"", "ai.onnx"} and opset.version > OPSET:
+            raise ConversionError(f"expected a model of opset {OPSET} at most, found {opset.version}")
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    model.producer_name, model.producer_version = "ortolan", ortolan.__version__
+    del model.metadata_props[:]
+    model.doc_string = ""
+    graph = model.graph
+    graph.name = "model"
+    graph.doc_string = ""
+    del graph.value_info[:]
+    del graph.metadata_props[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        node.name = ""
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    for tensor in kept:
+        del tensor.metadata_props[:]
+        tensor.doc_string = ""
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    return model
+
+
+def write_model(model: onnx.ModelProto, directory: Path) -> int:
+    """Write ``model.onnx`` and ``weights.bin``; equal tensors are stored once, equal models give equal bytes.
+
+    Args:
+        model: with its weights inside; left as it is.
+        directory: an empty directory.
+
+    Returns:
+        Bytes of all weights.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    written: dict[bytes, int] = {}
+    total = 0
+    slim = onnx.ModelProto()
+    slim.CopyFrom(onnx.ModelProto(ir_version=model.ir_version))
+    for field, value in model.ListFields():
+        if field.name != "graph":
+            slim.MergeFrom(onnx.ModelProto(**{field.name: value}))
+    for field, value in model.graph.ListFields():
+        if field.name != "initializer":
+            slim.graph.MergeFrom(onnx.GraphProto(**{field.name: value}))
+    try:
+        with (directory / WEIGHTS).open("wb") as file:
+            for tensor in model.graph.initializer:
+                raw = _raw(tensor)
+                total += len(raw)
+                entry = slim.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+                entry.raw_data = raw
+                if len(raw) < INSIDE:
+                    continue
+                digest = sha256(raw).digest()
+                if digest not in written:
+                    alignment = PAGE if len(raw) >= PAGE else ALIGNMENT
+                    file.write(bytes(-file.tell() % alignment))
+                    written[digest] = file.tell()
+                    file.write(raw)
+                external_data_helper.set_external_data(entry, WEIGHTS, offset=written[digest], length=len(raw))
+                entry.ClearField("raw_data")
+        (directory / "model.onnx").write_bytes(slim.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise StorageError(f"{directory}: cannot be written: {error.strerror or error}") from None
+    return total
+
+
+def _raw(tensor: onnx.TensorProto) -> bytes:
+    if tensor.HasField("raw_data"):
+        return bytes(tensor.raw_data)
+    return numpy_helper.from_array(numpy_helper.to_array(tensor)).raw_data

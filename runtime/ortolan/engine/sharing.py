@@ -1,0 +1,55 @@
+"""Several models in one process share its processors instead of each starting a thread for every one of them.
+
+A session with n intra-op threads runs on the calling thread and starts n - 1 of its own, which live as long as it does.
+A session for which no number was asked gets what the sessions alive have left over, at least the calling thread.
+
+onnxruntime (1.23 and newer) can share one pool between sessions, but that is for whole applications: once it is set
+every session of the process has to use it, also those that other libraries open, or fails; it can be set only before the
+first session, and in one size; and its idle threads spin, which `SessionConfig.spinning` is off for.
+"""
+
+from __future__ import annotations
+
+import threading
+
+_lock = threading.Lock()
+_started = 0
+"""Threads of the sessions alive, without those that call them."""
+
+
+class Share:
+    """The threads of one session; given back with `release`, or when nothing refers to it any more.
+
+    Args:
+        threads: that one run uses.
+    """
+
+    __slots__ = ("_own", "threads")
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._own = threads - 1
+
+    def release(self) -> None:
+        """Give the threads back; a second time does nothing."""
+        global _started  # noqa: PLW0603 - it counts for the whole process
+        with _lock:
+            _started -= self._own
+            self._own = 0
+
+    def __del__(self) -> None:
+        self.release()
+
+
+def take(usual: int, *, asked: bool) -> Share:
+    """The threads for a new session.
+
+    Args:
+        usual: what was asked for, or what the process may use.
+        asked: whether it was asked for, and so is given whatever others have.
+    """
+    global _started  # noqa: PLW0603 - it counts for the whole process
+    with _lock:
+        share = Share(usual if asked else max(1, usual - _started))
+        _started += share.threads - 1
+    return share

@@ -1,0 +1,163 @@
+"""The configuration of a table's columns, as it stands in a bundle's task configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
+
+from ortolan.bundle.fields import Record, array, choice, join, mismatch, optional, text
+from ortolan.errors import BundleError, ManifestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ortolan.types import TensorSpec
+
+Cast = Literal["exact", "round"]
+Missing = Literal["refuse", "allow"]
+
+MAX_FEATURES = 65_536
+"""Most columns of a table; a bound against hostile configurations."""
+
+STRINGS = "str"
+_FLOATS = ("float16", "float32", "float64")
+_INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+_NAME = text(re.compile(r"[^\x00]{1,256}", re.DOTALL), "a name of 1 to 256 characters")
+_MISSING = choice(("refuse", "allow"))
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the table.
+
+    Args:
+        name: as in the training data.
+        input: the model's input that takes it.
+        dtype: numpy's name of that input's elements, ``"str"`` for strings.
+        missing: whether NaN or None may stand for an unknown value.
+    """
+
+    name: str
+    input: str
+    dtype: str
+    missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnsConfig:
+    """The columns, and how their values become the model's.
+
+    Args:
+        features: in the order of the model.
+        matrix: the input that takes several columns side by side; None if each has an input of its own.
+        cast: ``"exact"`` refuses a number that the model's dtype does not have, ``"round"`` takes the nearest.
+        ranks: number of axes of each input.
+        rows: most rows that one run takes; None for any number.
+    """
+
+    features: tuple[Feature, ...]
+    matrix: str | None
+    cast: Cast
+    ranks: Mapping[str, int]
+    rows: int | None
+
+
+def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> ColumnsConfig:
+    """The configuration in ``raw``, checked against the model's inputs.
+
+    ::
+
+        columns:
+          input: X             # one matrix input [rows, columns]; absent if each column has an input of its own
+          cast: round          # or exact, which is the default
+          missing: refuse      # or allow: NaN and None may stand for unknown values
+          features: [age, income, {name: city, input: city, missing: refuse}]
+
+    Args:
+        raw: the ``columns`` object.
+        inputs: of the model; they declare the dtypes.
+        at: its dotted path, for messages.
+
+    Raises:
+        ManifestError: a missing, unknown or wrong value.
+        BundleError: the model's inputs are not those that the columns name.
+    """
+    if not isinstance(raw, dict):
+        mismatch("object", raw, at)
+    record = Record(
+        {"input": None, "cast": "exact", "missing": "refuse", **raw}, at, ("input", "cast", "missing", "features")
+    )
+    matrix = record.get("input", optional(_NAME))
+    missing = record.get("missing", _MISSING)
+    specs = {spec.name: spec for spec in inputs}
+
+    def feature(value: object, place: str) -> Feature:
+        entry = {"name": value} if isinstance(value, str) else value
+        if not isinstance(entry, dict):
+            mismatch("str or object", value, place)
+        fields = Record({"input": matrix, "missing": missing, **entry}, place, ("name", "input", "missing"))
+        name = fields.get("name", _NAME)
+        target = fields.get("input", optional(_NAME))
+        if target is None:
+            raise ManifestError(join(place, "input"), f"missing: the columns share no input, so {name!r} needs its own")
+        if target not in specs:
+            raise BundleError(f"model: expected an input {target!r} for {name!r}, found {', '.join(specs) or 'none'}")
+        allowed = fields.get("missing", _MISSING) == "allow"
+        return Feature(name, target, _dtype(specs[target], name, place, missing=allowed), allowed)
+
+    features = record.get("features", array(feature, least=1, most=MAX_FEATURES))
+    _check_unique(features, matrix, join(at, "features"))
+    used: dict[str, int] = {}
+    for one in features:
+        used[one.input] = used.get(one.input, 0) + 1
+    for name in specs:
+        if name not in used:
+            raise BundleError(f"model: expected a feature for input {name!r}, found none")
+    for name, count in used.items():
+        _check_shape(specs[name], count, alone=name != matrix)
+    return ColumnsConfig(
+        features,
+        matrix,
+        cast("Cast", record.get("cast", choice(("exact", "round")))),
+        {name: len(specs[name].shape or ()) for name in used},
+        _rows([specs[name] for name in used]),
+    )
+
+
+def _dtype(spec: TensorSpec, name: str, place: str, *, missing: bool) -> str:
+    if spec.dtype not in (*_FLOATS, *_INTEGERS, "bool", STRINGS):
+        raise BundleError(f"model: expected input {spec.name!r} to take numbers or strings, found {spec}")
+    if missing and spec.dtype not in _FLOATS:
+        raise ManifestError(
+            join(place, "missing"), f"expected 'refuse': {name!r} is {spec.dtype}, which has no value for missing"
+        )
+    return spec.dtype
+
+
+def _check_unique(features: Sequence[Feature], matrix: str | None, at: str) -> None:
+    names: set[str] = set()
+    inputs: set[str] = set()
+    for index, one in enumerate(features):
+        if one.name in names:
+            raise ManifestError(join(at, index), f"expected distinct names, found {one.name!r} twice")
+        if one.input in inputs and one.input != matrix:
+            raise ManifestError(join(at, index), f"expected an input of its own, found {one.input!r} twice")
+        names.add(one.name)
+        inputs.add(one.input)
+
+
+def _check_shape(spec: TensorSpec, columns: int, *, alone: bool) -> None:
+    shape = spec.shape
+    ranks = (1, 2) if alone else (2,)
+    if shape is None or len(shape) not in ranks:
+        raise BundleError(f"model: expected input {spec.name!r} to have the shape [rows, {columns}], found {spec}")
+    if len(shape) == 2 and isinstance(shape[1], int) and shape[1] != columns:
+        raise BundleError(f"model: expected input {spec.name!r} to have {columns} columns, found {spec}")
+
+
+def _rows(specs: Sequence[TensorSpec]) -> int | None:
+    fixed = {spec.shape[0] for spec in specs if spec.shape and isinstance(spec.shape[0], int)}
+    if fixed - {1}:
+        raise BundleError(f"model: expected inputs of one row or of any number, found {max(fixed)} rows")
+    return 1 if fixed else None

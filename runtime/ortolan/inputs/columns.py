@@ -1,0 +1,297 @@
+"""Rows of a table to the model's input tensors: order, types and missing values checked, each fault with its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import InputError, InputTypeError
+from ortolan.inputs.column_config import STRINGS, ColumnsConfig, parse_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from ortolan.inputs.column_config import Feature
+    from ortolan.types import Array, TensorSpec
+
+    Row = Mapping[str, Any] | Sequence[Any] | NDArray[Any]
+    """Values by feature name, or all values in the order of the features."""
+
+GROUP = 4096
+"""Most rows of one run."""
+
+_EXACT = 2**53
+"""Whole numbers below this are the same as float64."""
+_PLAIN = {int, float, bool}
+
+
+class Columns:
+    """Encodes rows.
+
+    A row is a mapping with exactly the features' names, a sequence of exactly as many values, or a numpy array.
+    Numbers may be ints, floats, bools or numpy's; they are never parsed from text. What the model's dtype does not
+    hold is refused with ``cast: exact``. With ``cast: round`` floats go to the nearest value of the dtype: what
+    scikit-learn's trees do with float64 before they compare; in a linear model it changes the answer by a rounding
+    error. Whole-number inputs never round, and no number may become infinite.
+    """
+
+    def __init__(self, config: ColumnsConfig) -> None:
+        """Args:
+        config: the columns.
+        """
+        self.features = config.features
+        self.names = tuple(feature.name for feature in config.features)
+        self._cast = config.cast
+        self._rows = GROUP if config.rows is None else config.rows
+        self._groups: list[_Group] = []
+        for name in dict.fromkeys(feature.input for feature in config.features):
+            places = [i for i, feature in enumerate(config.features) if feature.input == name]
+            flat = config.ranks[name] == 1
+            self._groups.append(_Group(name, places, [config.features[i] for i in places], config.cast, flat=flat))
+
+    @classmethod
+    def open(cls, raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns:
+        """From the ``columns`` object of a task's configuration; see `parse_columns` for the errors."""
+        return cls(parse_columns(raw, inputs, at))
+
+    def one(self, row: Row) -> dict[str, Array]:
+        """The model's inputs for one row.
+
+        Raises:
+            InputTypeError: not a row, or a value of the wrong type; the message names the feature.
+            InputError: missing or unknown names, another number of values, NaN or infinity where it may not be.
+        """
+        if isinstance(row, np.ndarray) and (row.ndim == 1 or (row.ndim == 2 and len(row) == 1)):
+            return self._from_matrix(row.reshape(1, -1), None)
+        return self._from_rows([self._values(row, None)], None)
+
+    def batches(self, rows: object) -> Iterator[tuple[range, dict[str, Array]]]:
+        """The runs for many rows: which rows, and the model's inputs for them.
+
+        Args:
+            rows: a sequence of rows, or a 2-D array with a row each.
+
+        Raises:
+            InputTypeError, InputError: as `one`; the message names the row too, counted from 0.
+        """
+        if isinstance(rows, np.ndarray) and rows.ndim == 2:
+            _require_plain(rows)
+            for start in range(0, len(rows), self._rows):
+                part = rows[start : start + self._rows]
+                yield range(start, start + len(part)), self._from_matrix(part, start)
+            return
+        if not isinstance(rows, list | tuple | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
+            raise InputTypeError(f"expected a list of rows or a 2-D array, found {_kind(rows)}")
+        for start in range(0, len(rows), self._rows):
+            some = rows[start : start + self._rows]
+            values = [self._values(row, start + i) for i, row in enumerate(some)]
+            yield range(start, start + len(values)), self._from_rows(values, start)
+
+    def parsed(self, cells: Mapping[str, str | None], row: int) -> dict[str, Any]:
+        """A row of text, as a CSV file has it, with its numbers read; an empty cell is a missing number.
+
+        Raises:
+            InputError: missing or unknown names, or text that is no number where one is due.
+        """
+        self._check_names(cells, row)
+        return {feature.name: _parsed(feature, cells[feature.name], row) for feature in self.features}
+
+    def _values(self, row: object, at: int | None) -> Sequence[Any]:
+        """The values of a row in the order of the features."""
+        if isinstance(row, Mapping):
+            try:
+                if len(row) == len(self.names):
+                    return [row[name] for name in self.names]
+            except KeyError:
+                pass
+            self._check_names(row, at)
+        elif isinstance(row, np.ndarray):
+            _require_plain(row)
+            if row.ndim != 1:
+                raise InputError(f"{_place(at)}expected a row of {self._count()}, found an array of {row.ndim} axes")
+            row = row.tolist()
+        if not isinstance(row, list | tuple):
+            raise InputTypeError(
+                f"{_place(at)}expected values by feature name or a sequence of {self._count()}, found {_kind(row)}"
+            )
+        if len(row) != len(self.names):
+            raise InputError(f"{_place(at)}expected {self._count()} ({_listed(self.names)}), found {len(row)}")
+        return row
+
+    def _count(self) -> str:
+        return "1 value" if len(self.names) == 1 else f"{len(self.names)} values"
+
+    def _check_names(self, row: Mapping[str, Any], at: int | None) -> None:
+        missing = [name for name in self.names if name not in row]
+        if missing:
+            raise InputError(f"{_place(at)}missing: {_listed(missing)}; the model takes {_listed(self.names)}")
+        unknown = [str(name) for name in row if name not in self.names]
+        if unknown:
+            raise InputError(f"{_place(at)}unknown: {_listed(unknown)}; the model takes {_listed(self.names)}")
+
+    def _from_rows(self, rows: Sequence[Sequence[Any]], start: int | None) -> dict[str, Array]:
+        return {group.input: group.encoded(rows, start) for group in self._groups}
+
+    def _from_matrix(self, matrix: NDArray[Any], start: int | None) -> dict[str, Array]:
+        _require_plain(matrix)
+        if matrix.shape[1] != len(self.names):
+            raise InputError(f"expected rows of {self._count()} ({_listed(self.names)}), found {matrix.shape[1]}")
+        if matrix.dtype.kind not in "fiub":
+            if matrix.dtype.kind not in "OU":
+                raise InputTypeError(f"expected an array of numbers or str, found {matrix.dtype}")
+            return self._from_rows(matrix.tolist(), start)
+        return {group.input: group.encoded_matrix(matrix, start) for group in self._groups}
+
+
+class _Group:
+    """The features of one input of the model."""
+
+    def __init__(self, name: str, places: list[int], features: list[Feature], cast: str, *, flat: bool) -> None:
+        self.input = name
+        self._places = places
+        self._whole = places == list(range(len(places)))
+        self._features = features
+        self._exact = cast == "exact"
+        self._flat = flat
+        self._strings = features[0].dtype == STRINGS
+        self._dtype: np.dtype[Any] = np.dtype(object if self._strings else features[0].dtype)
+        self._may_miss = np.array([feature.missing for feature in features])
+
+    def encoded(self, rows: Sequence[Sequence[Any]], start: int | None) -> Array:
+        """The input's tensor for rows of Python values."""
+        if not self._strings:
+            cells = [row[i] for row in rows for i in self._places]
+            # Nearly every row is plain numbers; all of them are checked at once, and only a fault is looked for.
+            kinds = set(map(type, cells))
+            if _PLAIN.issuperset(kinds):
+                try:
+                    wide = np.array(cells, np.float64).reshape(len(rows), len(self._places))
+                except OverflowError:
+                    wide = np.full((1, 1), np.inf)
+                # Larger ints may have been rounded just now, which matters where no rounding is allowed.
+                strict = int in kinds and (self._exact or self._dtype.kind != "f")
+                found = None if strict and (np.abs(wide) >= _EXACT).any() else self._converted(wide)
+                if found is not None:
+                    return self._shaped(found)
+        array = np.empty((len(rows), len(self._places)), self._dtype)
+        for i, row in enumerate(rows):
+            for j, (place, feature) in enumerate(zip(self._places, self._features, strict=True)):
+                array[i, j] = self._element(row[place], feature, None if start is None else start + i)
+        return self._shaped(array)
+
+    def encoded_matrix(self, matrix: NDArray[Any], start: int | None) -> Array:
+        """The input's tensor for an array of numbers."""
+        part = matrix if self._whole and matrix.shape[1] == len(self._places) else matrix[:, self._places]
+        if not self._strings:
+            found = self._converted(part)
+            if found is not None:
+                return self._shaped(found)
+        return self.encoded(matrix.tolist(), start)
+
+    def _converted(self, numbers: NDArray[Any]) -> Array | None:
+        """The numbers in the model's dtype, C-contiguous; None if one of them may not be there."""
+        if numbers.dtype == self._dtype and self._dtype.kind != "f":
+            return np.ascontiguousarray(numbers, self._dtype)
+        with np.errstate(all="ignore"):
+            converted = np.ascontiguousarray(numbers.astype(self._dtype))
+            if self._dtype.kind == "f":
+                fine = np.isfinite(converted)
+                if self._exact and numbers.dtype != self._dtype:
+                    fine &= converted == numbers
+                if not fine.all():
+                    fine |= np.isnan(numbers) & self._may_miss if numbers.dtype.kind == "f" else False
+            else:
+                # A float beyond the range converts to anything, perhaps even back to itself.
+                fine = (converted == numbers) & (np.abs(numbers.astype(np.float64)) < _EXACT)
+        return converted if fine.all() else None
+
+    def _element(self, value: Any, feature: Feature, row: int | None) -> Any:
+        """One value as the model takes it, or what is wrong with it."""
+        place = _place(row, feature.name)
+        if isinstance(value, np.generic):
+            value = value.item()
+        if self._strings:
+            return _string(value, place)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            if feature.missing:
+                return math.nan
+            raise InputError(f"{place}expected a number, found {value}; the model does not take missing values")
+        if not isinstance(value, int | float):
+            advice = "; convert it to a number first" if isinstance(value, str) else ""
+            raise InputTypeError(f"{place}expected a number, found {_kind(value)} {value!r:.40}{advice}")
+        return self._number(value, place)
+
+    def _number(self, value: float, place: str) -> float:
+        name = self._dtype.name
+        if self._dtype.kind != "f":
+            low, high = (0, 1) if name == "bool" else (np.iinfo(self._dtype).min, np.iinfo(self._dtype).max)
+            if value == math.inf or value == -math.inf or value != int(value) or not low <= value <= high:
+                raise InputError(f"{place}expected a whole number from {low} to {high}, found {value!r}")
+            return int(value)
+        try:
+            with np.errstate(over="ignore"):
+                converted = float(self._dtype.type(value))
+        except OverflowError:
+            converted = math.inf
+        if math.isinf(converted):
+            raise InputError(f"{place}expected a finite {name}, found {value!r}")
+        if self._exact and converted != value:
+            raise InputError(
+                f"{place}{value!r} is no {name}, the nearest is {converted!r}; the bundle forbids rounding "
+                "(columns.cast: exact), so round it yourself or convert the model with columns.cast: round"
+            )
+        return value
+
+    def _shaped(self, array: Array) -> Array:
+        return array.reshape(-1) if self._flat else array
+
+
+def _require_plain(array: NDArray[Any]) -> None:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputTypeError("expected a plain array, found a masked one; fill it: array.filled(np.nan)")
+
+
+def _string(value: object, place: str) -> str:
+    if not isinstance(value, str):
+        raise InputTypeError(f"{place}expected a str, found {_kind(value)}; the training data had strings here")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place}a lone surrogate at {error.start} has no UTF-8 form") from error
+    return value
+
+
+def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
+    place = _place(row, feature.name)
+    if cell is None:
+        raise InputError(f"{place}the row ends before it")
+    if feature.dtype == STRINGS:
+        return cell
+    digits = cell.strip()
+    if not digits:
+        return None
+    try:
+        return int(digits) if digits.lstrip("+-").isdecimal() else float(digits)
+    except ValueError:
+        raise InputError(f"{place}expected a number, found {cell!r:.40}") from None
+
+
+def _place(row: int | None, feature: str | None = None) -> str:
+    parts = [] if row is None else [f"row {row}"]
+    if feature is not None:
+        parts.append(f"feature {feature!r}")
+    return f"{', '.join(parts)}: " if parts else ""
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    more = len(names) - most
+    return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

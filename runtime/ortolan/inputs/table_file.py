@@ -1,0 +1,51 @@
+"""Rows of a table in a .csv or .tsv file."""
+
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+from ortolan.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ortolan.inputs.columns import Columns
+
+LABEL = "label"
+"""A column of this name that is no feature is left out: files of samples often have the true label there."""
+
+
+def read_table(path: Path, columns: Columns) -> list[dict[str, Any]]:
+    """The rows of the file; its first line names the features, in any order. An empty cell is a missing number.
+
+    Args:
+        path: a .csv (comma) or .tsv (tabulator) file in UTF-8.
+        columns: the features that are due.
+
+    Raises:
+        StorageError: it cannot be read.
+        InputError: it is not such a file, has no rows, has other columns, or text where a number is due.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            rows = [columns.parsed(_cells(line, columns, i), i) for i, line in enumerate(lines)]
+    except UnicodeDecodeError as error:
+        found = error.object[error.start]
+        raise InputError(f"{path}: expected UTF-8, found byte 0x{found:02x} at {error.start}") from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a well-formed table: {error}") from None
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if not rows:
+        raise InputError(f"{path}: expected a line of names and at least one row, found none")
+    return rows
+
+
+def _cells(line: dict[str | Any, str | Any], columns: Columns, row: int) -> dict[str, str | None]:
+    if None in line:
+        raise InputError(f"row {row}: expected {len(line) - 1} cells, found {len(line) - 1 + len(line[None])}")
+    return {name: cell for name, cell in line.items() if name != LABEL or name in columns.names}

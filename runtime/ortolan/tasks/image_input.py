@@ -1,0 +1,159 @@
+"""Images to the input tensor of a model, one by one or in batches of equal size."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.errors import BundleError, InputError, InputTypeError
+from ortolan.inputs.image import ImageEncoder
+from ortolan.inputs.image_geometry import Bounded, Unresized
+from ortolan.inputs.image_source import ImageArray
+from ortolan.tasks.runner import Encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ortolan.inputs.image_geometry import Placement
+    from ortolan.types import Array, Dim, Session, TensorSpec
+
+RUN_BYTES = 4 << 20
+"""Most bytes of the input tensor of a run of several images: what the model computes from it is a multiple."""
+PENDING_BYTES = 16 << 20
+"""Most bytes of tensors that wait for others of the same size."""
+
+_USUAL = 64
+"""Sides of made-up images for a model that takes images of any size as they are."""
+_RECTANGLES = 12
+"""Rectangles on a made-up image."""
+
+
+class ImageInput:
+    """The image side of a model with one input."""
+
+    def __init__(self, encoder: ImageEncoder, spec: TensorSpec) -> None:
+        """Args:
+        encoder: image to tensor.
+        spec: the model's input.
+        """
+        self.encoder = encoder
+        self._name = spec.name
+        self._shape = spec.shape
+        self._batched = spec.shape is None or not isinstance(spec.shape[0], int)
+
+    @classmethod
+    def open(cls, config: Mapping[str, object], session: Session) -> ImageInput:
+        """From the ``"input"`` object of a task's configuration.
+
+        Raises:
+            ManifestError: a wrong configuration.
+            BundleError: a model whose input does not fit it.
+        """
+        encoder = ImageEncoder.open(config)
+        if len(session.inputs) != 1:
+            names = ", ".join(spec.name for spec in session.inputs)
+            raise BundleError(f"model: expected one input, an image, found {names or 'none'}")
+        spec = session.inputs[0]
+        _check_fits(spec, encoder)
+        return cls(encoder, spec)
+
+    def one(self, x: object) -> tuple[dict[str, Array], Placement]:
+        """The tensors of one image, and where on them it lies.
+
+        Raises:
+            InputTypeError, InputError, StorageError, MissingPackageError: see `ortolan.inputs.image_source.read_image`.
+        """
+        tensor, placement = self.encoder.encode(x)
+        return {self._name: tensor}, placement
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """Tensors of made-up images, rectangles on a plain ground, of a usual size."""
+        random = np.random.default_rng(0)
+        return [self._made_up(*self._usual(), random) for _ in range(count)]
+
+    def warm_up(self, session: Session) -> None:
+        """Run the model once on such an image, a small one where the model takes any size."""
+        resize = self.encoder.config.resize
+        size = (2 * resize.multiple,) * 2 if isinstance(resize, Bounded) else self._usual()
+        session.run(self._made_up(*size, np.random.default_rng(0)))
+
+    def _usual(self) -> tuple[int, int]:
+        """(width, height) of what a usual image becomes."""
+        config = self.encoder.config
+        plain = isinstance(config.resize, Unresized) and config.crop is None
+        width, height = (_USUAL, _USUAL) if plain else self.encoder.place(1, 1).canvas
+        if self._shape is None:
+            return width, height
+        known = self._shape[2:] if config.layout == "nchw" else self._shape[1:3]
+        high, wide = (dim if isinstance(dim, int) else size for dim, size in zip(known, (height, width), strict=True))
+        return wide, high
+
+    def _made_up(self, width: int, height: int, random: np.random.Generator) -> dict[str, Array]:
+        colors = random.integers(0, 256, (_RECTANGLES + 1, self.encoder.config.channels), np.uint8)
+        image = np.tile(colors[-1], (height, width, 1))
+        for color in colors[:-1]:
+            left, top = int(random.integers(width)), int(random.integers(height))
+            image[top : top + max(height // 6, 1), left : left + max(width // 6, 1)] = color
+        return {self._name: self.encoder.normalized(image)}
+
+    def batches(self, xs: Sequence[Any]) -> Iterator[Encoded]:
+        """The runs for many images: those of one size together. The context is a list of placements.
+
+        Raises:
+            InputTypeError: ``xs`` is a single image, or one of them is none.
+            InputError: one that cannot be used; the message says which.
+        """
+        if isinstance(xs, (str, bytes, os.PathLike, ImageArray)) or (isinstance(xs, np.ndarray) and xs.ndim != 4):
+            raise InputTypeError(f"expected a list of images, found a single {type(xs).__name__}; use predict for it")
+        pending: dict[tuple[int, ...], list[tuple[int, Array, Placement]]] = {}
+        waiting = 0
+        for row, x in enumerate(xs):
+            tensor, placement = self._at(row, x)
+            group = pending.setdefault(tensor.shape, [])
+            group.append((row, tensor, placement))
+            waiting += tensor.nbytes
+            if not self._batched or (len(group) + 1) * tensor.nbytes > RUN_BYTES:
+                waiting -= len(group) * tensor.nbytes
+                yield self._run(pending.pop(tensor.shape))
+            elif waiting > PENDING_BYTES:
+                yield from map(self._run, pending.values())
+                pending, waiting = {}, 0
+        yield from map(self._run, pending.values())
+
+    def _at(self, row: int, x: object) -> tuple[Array, Placement]:
+        try:
+            return self.encoder.encode(x)
+        except InputError as error:
+            raise type(error)(f"at position {row}: {error}") from error
+
+    def _run(self, group: Sequence[tuple[int, Array, Placement]]) -> Encoded:
+        rows, tensors, placements = zip(*group, strict=True)
+        tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
+        return Encoded({self._name: tensor}, list(rows), list(placements))
+
+
+def _check_fits(spec: TensorSpec, encoder: ImageEncoder) -> None:
+    """Check the model's input against the tensors that are made.
+
+    Raises:
+        BundleError: they do not fit.
+    """
+    config = encoder.config
+    height, width = config.size
+    channels = config.channels
+    made = (1, channels, height, width) if config.layout == "nchw" else (1, height, width, channels)
+    if spec.dtype == config.dtype and (spec.shape is None or _matches(spec.shape, made)):
+        return
+    wanted = ", ".join("?" if side is None else str(side) for side in made)
+    raise BundleError(
+        f"model: expected an input for {config.dtype}[{wanted}], which the task's configuration makes, found {spec}"
+    )
+
+
+def _matches(shape: tuple[Dim, ...], made: tuple[int | None, ...]) -> bool:
+    """Whether the sizes that are known on both sides are equal."""
+    return len(shape) == len(made) and all(
+        not isinstance(have, int) or side is None or have == side for have, side in zip(shape, made, strict=True)
+    )

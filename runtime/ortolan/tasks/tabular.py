@@ -1,0 +1,309 @@
+"""Tasks ``tabular-classification`` and ``tabular-regression``: a row of a table to a label, or to numbers.
+
+::
+
+    task: tabular-classification
+    config:
+      columns: {input: X, cast: round, features: [length, entropy]}    # see ortolan.inputs.column_config
+      labels: [weak, strong]
+      probabilities: probabilities      # output [rows, labels], or [rows, 1]: of the second of two labels
+      scores: scores                    # output of decision scores; one of the two must be there
+      label: label                      # output with the model's own decision; absent: the largest number decides
+
+    task: tabular-regression
+    config:
+      columns: {features: [{name: age, input: age}, {name: city, input: city}]}
+      output: variable                  # output [rows, targets] or [rows]
+      targets: [price]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan.bundle.fields import Record, array, join, optional, text
+from ortolan.errors import BundleError, ManifestError, SessionError
+from ortolan.inputs.column_config import STRINGS
+from ortolan.inputs.columns import Columns
+from ortolan.tasks.runner import Encoded
+from ortolan.tasks.text_classification import Classification
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ortolan.bundle.description import TaskSpec
+    from ortolan.inputs.assets import ReadAsset
+    from ortolan.inputs.columns import Row
+    from ortolan.tasks.runner import Metric
+    from ortolan.tasks.text_classification import Label
+    from ortolan.types import Array, RunControl, Session, TensorSpec
+
+_NAME = text(re.compile(r"[^\x00]{1,256}", re.DOTALL), "a name of 1 to 256 characters")
+_CONFIG = "task.config"
+_CLOSE = 1e-3
+"""Two labels whose numbers are nearer than this may change places on another processor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """The answer to one row.
+
+    Args:
+        value: the number predicted; of several targets the first one's.
+        values: the number of each target.
+    """
+
+    value: float
+    values: Mapping[str, float]
+
+
+class TabularClassificationRunner:
+    """Row -> columns -> model -> label."""
+
+    metric: Metric = "label"
+
+    def __init__(
+        self, session: Session, columns: Columns, labels: Sequence[Label], outputs: Mapping[str, str | None]
+    ) -> None:
+        """Args:
+        session: the model.
+        columns: rows to the model's inputs.
+        labels: label of each column of the outputs.
+        outputs: names of the model's outputs under ``probabilities``, ``scores`` and ``label``; None where it has none.
+        """
+        self.session = session
+        self.columns = columns
+        self.labels = tuple(labels)
+        self._probabilities, self._scores, self._label = (outputs[key] for key in ("probabilities", "scores", "label"))
+        self._positions = {label: i for i, label in enumerate(labels)}
+
+    @classmethod
+    def open(
+        cls,
+        task: TaskSpec,
+        sessions: Mapping[str, Session],
+        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+    ) -> TabularClassificationRunner:
+        """The runner of a bundle; see `ortolan.tasks.open_task`."""
+        session = sessions["model"]
+        keys = ("probabilities", "scores", "label")
+        record = Record({**dict.fromkeys(keys), **task.config}, _CONFIG, ("columns", "labels", *keys))
+        labels = record.get("labels", array(_label, least=2))
+        if len(set(labels)) < len(labels):
+            raise ManifestError(f"{_CONFIG}.labels", "expected distinct labels, found one twice")
+        outputs = {key: record.get(key, optional(_NAME)) for key in keys}
+        specs = {spec.name: spec for spec in session.outputs}
+        if outputs["probabilities"] is None and outputs["scores"] is None:
+            raise ManifestError(_CONFIG, "expected the name of an output under probabilities or scores, found neither")
+        for key in ("probabilities", "scores"):
+            name = outputs[key]
+            if name is not None:
+                _check_numbers(_output(specs, name, join(_CONFIG, key)), len(labels), alone=len(labels) == 2)
+        if outputs["label"] is not None:
+            spec = _output(specs, outputs["label"], f"{_CONFIG}.label")
+            if spec.shape is None or len(spec.shape) not in (1, 2):
+                raise BundleError(f"model: expected output {spec.name!r} to have the shape [rows], found {spec}")
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        return cls(session, columns, labels, outputs)
+
+    def encode(self, xs: Any) -> Iterator[Encoded]:
+        """The runs that together answer all rows: a list of rows or a 2-D array."""
+        return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """Rows of small whole numbers and empty strings, none of which is decided by rounding if enough are not."""
+        made = _examples(self.columns, 4 * count)
+        return sorted(made, key=self._is_close)[:count]
+
+    def _is_close(self, feeds: dict[str, Array]) -> bool:
+        answer = self.decode(self.session.run(feeds), Encoded(feeds, [0]))[0]
+        second, first = sorted((answer.probabilities or answer.scores).values())[-2:]
+        return first - second < _CLOSE
+
+    def decode(
+        self,
+        outputs: Mapping[str, Array],
+        encoded: Encoded,  # noqa: ARG002 - part of Runner
+    ) -> list[Classification]:
+        """The answers to the rows at ``encoded.rows``."""
+        probabilities = self._rows(outputs, self._probabilities, of_one=lambda p: 1 - p)
+        scores = self._rows(outputs, self._scores, of_one=lambda s: -s)
+        deciding = probabilities if scores is None else scores
+        if deciding is None:
+            raise BundleError("model: neither probabilities nor scores among the outputs")
+        best = self._decided(outputs, probabilities, deciding)
+        listed = deciding.tolist()
+        if probabilities is None:
+            return [self._answer(i, None, row) for i, row in zip(best, listed, strict=True)]
+        return [self._answer(i, p, row) for i, p, row in zip(best, probabilities.tolist(), listed, strict=True)]
+
+    def decide(self, row: Mapping[str, Array]) -> int:
+        """Index of the label: the model's own decision if it gives one, else its largest number."""
+        outputs = {name: np.asarray(value)[None] for name, value in row.items()}
+        return self._positions[self.decode(outputs, Encoded({}, [0]))[0].label]
+
+    def warm_up(self) -> None:
+        """Answer a row of zeros and empty strings, unless the model refuses such a one."""
+        _warm_up(self.session, self.columns)
+
+    def answer(self, x: Row, control: RunControl | None = None) -> Classification:
+        """The label of one row.
+
+        Raises:
+            InputTypeError: no row, or a value of the wrong type.
+            InputError: wrong names, another number of values, a missing value that may not be.
+            SessionError: the model failed.
+        """
+        feeds = self.columns.one(x)
+        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
+
+    def _rows(self, outputs: Mapping[str, Array], name: str | None, of_one: Any) -> Any:
+        """The output as [rows, labels]; a single column is the second label's, and ``of_one`` gives the first one's."""
+        if name is None:
+            return None
+        values: Any = outputs[name]
+        if values.ndim == 1:
+            values = values[:, None]
+        if values.shape[1] == 1 and len(self.labels) == 2:
+            return np.concatenate([of_one(values), values], axis=1)
+        if values.shape[1] != len(self.labels):
+            raise BundleError(
+                f"model: expected output {name!r} to have {len(self.labels)} columns, found {list(values.shape)}"
+            )
+        return values
+
+    def _decided(self, outputs: Mapping[str, Array], probabilities: Any, deciding: Any) -> list[int]:
+        if self._label is None:
+            best: list[int] = (deciding if probabilities is None else probabilities).argmax(axis=1).tolist()
+            return best
+        found = outputs[self._label].reshape(-1).tolist()
+        try:
+            return [self._positions[label] for label in found]
+        except KeyError as error:
+            raise BundleError(f"model: answered {error.args[0]!r}, which is none of {_CONFIG}.labels") from None
+
+    def _answer(self, best: int, probabilities: Sequence[float] | None, scores: Sequence[float]) -> Classification:
+        by_label = dict(zip(self.labels, scores, strict=True))
+        if probabilities is None:
+            return Classification(self.labels[best], scores[best], None, by_label)
+        likely = dict(zip(self.labels, probabilities, strict=True))
+        return Classification(self.labels[best], probabilities[best], likely, by_label)
+
+
+class TabularRegressionRunner:
+    """Row -> columns -> model -> numbers."""
+
+    metric: Metric = "tensor"
+
+    def __init__(self, session: Session, columns: Columns, output: str, targets: Sequence[str]) -> None:
+        """Args:
+        session: the model.
+        columns: rows to the model's inputs.
+        output: name of the output with the numbers.
+        targets: name of each of its columns.
+        """
+        self.session = session
+        self.columns = columns
+        self.targets = tuple(targets)
+        self._output = output
+
+    @classmethod
+    def open(
+        cls,
+        task: TaskSpec,
+        sessions: Mapping[str, Session],
+        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+    ) -> TabularRegressionRunner:
+        """The runner of a bundle; see `ortolan.tasks.open_task`."""
+        session = sessions["model"]
+        record = Record(task.config, _CONFIG, ("columns", "output", "targets"))
+        targets = record.get("targets", array(_NAME, least=1))
+        if len(set(targets)) < len(targets):
+            raise ManifestError(f"{_CONFIG}.targets", "expected distinct names, found one twice")
+        name = record.get("output", _NAME)
+        spec = _output({spec.name: spec for spec in session.outputs}, name, f"{_CONFIG}.output")
+        _check_numbers(spec, len(targets), alone=len(targets) == 1)
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        return cls(session, columns, name, targets)
+
+    def encode(self, xs: Any) -> Iterator[Encoded]:
+        """The runs that together answer all rows: a list of rows or a 2-D array."""
+        return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """Rows of small whole numbers and empty strings."""
+        return _examples(self.columns, count)
+
+    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Regression]:
+        """The answers to the rows at ``encoded.rows``."""
+        values = outputs[self._output]
+        if values.size != len(encoded.rows) * len(self.targets):
+            raise BundleError(
+                f"model: expected output {self._output!r} to have the shape [{len(encoded.rows)}, "
+                f"{len(self.targets)}], found {list(values.shape)}"
+            )
+        rows = values.reshape(len(encoded.rows), len(self.targets)).tolist()
+        return [Regression(row[0], dict(zip(self.targets, row, strict=True))) for row in rows]
+
+    def decide(self, row: Mapping[str, Array]) -> None:
+        """Numbers decide nothing."""
+
+    def warm_up(self) -> None:
+        """Answer a row of zeros and empty strings, unless the model refuses such a one."""
+        _warm_up(self.session, self.columns)
+
+    def answer(self, x: Row, control: RunControl | None = None) -> Regression:
+        """The numbers of one row; errors as for `TabularClassificationRunner.answer`."""
+        feeds = self.columns.one(x)
+        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
+
+
+def _label(value: object, at: str) -> Label:
+    if not isinstance(value, str | int | float | bool):
+        raise ManifestError(at, f"expected str, int, float or bool, found {type(value).__name__}")
+    return value
+
+
+def _output(specs: Mapping[str, TensorSpec], name: str, at: str) -> TensorSpec:
+    if name not in specs:
+        raise BundleError(f"{at}: expected an output of the model, found {name!r}; it has {', '.join(specs)}")
+    spec = specs[name]
+    if spec.dtype.startswith(("seq(", "map(")):
+        raise BundleError(
+            f"{at}: output {name!r} is a sequence of maps ({spec.dtype}), a tensor is needed; convert the model "
+            "without ZipMap: skl2onnx.to_onnx(model, options={'zipmap': False})"
+        )
+    return spec
+
+
+def _check_numbers(spec: TensorSpec, columns: int, *, alone: bool) -> None:
+    """Check for numbers of shape [rows, columns]; ``alone`` allows a single column, with or without an axis for it."""
+    shape = spec.shape
+    if shape is not None and spec.dtype.startswith("float"):
+        if len(shape) == 2 and (not isinstance(shape[1], int) or shape[1] in (columns, 1 if alone else columns)):
+            return
+        if len(shape) == 1 and alone:
+            return
+    raise BundleError(f"model: expected output {spec.name!r} to be floats of shape [rows, {columns}], found {spec}")
+
+
+def _examples(columns: Columns, count: int) -> list[dict[str, Array]]:
+    random = np.random.default_rng(0)
+    features = columns.features
+    rows = random.integers(
+        0, 2 if any(one.dtype == "bool" for one in features) else 16, (count, len(features))
+    ).tolist()
+    strings = [one.dtype == STRINGS for one in features]
+    return [columns.one(["" if text else n for n, text in zip(row, strings, strict=True)]) for row in rows]
+
+
+def _warm_up(session: Session, columns: Columns) -> None:
+    row = ["" if feature.dtype == STRINGS else 0 for feature in columns.features]
+    # A model may know its categories and refuse all others: no reason not to load it.
+    with contextlib.suppress(SessionError):
+        session.run(columns.one(row))

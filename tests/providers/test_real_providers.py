@@ -1,0 +1,346 @@
+"""Providers that really run: right answers, all of the work or a refusal, and every way to fail."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import ortolan
+from ortolan.bundle.directory import open_bundle
+from ortolan.engine import open_session
+from ortolan.engine.placement import WORK
+from ortolan.engine.providers import PROVIDERS, available
+from ortolan.errors import (
+    ModelFileError,
+    NoCandidateError,
+    ProviderUnavailableError,
+)
+from ortolan.tasks.golden import agrees
+from ortolan.types import SessionConfig
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def _operators() -> ModuleType:
+    path = Path(__file__).with_name("operators.py")
+    spec = importlib.util.spec_from_file_location("provider_operators", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+OPERATORS = _operators()
+TENSORS = ("fp32", "fp16", "int8", "conv", "magika")
+TEXTS = ("char", "word", "clusters")
+
+REFUSED = {
+    # SwiftShader has no float16; distances need an operator that only its CPU neighbors have.
+    "webgpu": {"fp16", "int8", "clusters"},
+    "openvino": {"clusters"},
+    "ggml": {"conv", "int8", "magika"},
+}
+"""Bundles whose work a provider cannot do, or not all of it."""
+
+ROUNDED = {("openvino", "MatMulNBits"), ("openvino", "DynamicQuantizeMatMul")}
+"""OpenVINO rounds activations to 8 bits on its own terms."""
+
+
+def test_it_is_there(provider: str) -> None:
+    """Its wheel is the one that is installed, and no other accelerator is claimed."""
+    assert set(available()) == {"cpu", provider}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_golden_samples_of_tensors_are_answered(usable: str, bundles: Path, name: str) -> None:
+    """Strictly on the provider: within what the bundle promises, or refused; never from the CPU."""
+    path = bundles / f"{name}.bundle"
+    if not path.exists():
+        pytest.skip(f"the package registry gives no {name}")
+    if name in REFUSED[usable]:
+        with pytest.raises((ProviderUnavailableError, NoCandidateError), match=usable):
+            ortolan.load(path, provider=usable)
+        return
+    with ortolan.load(path, provider=usable) as model:
+        assert model.plan.chosen.config.provider == usable
+        if (usable, name) == ("webgpu", "magika"):  # a GPU in software takes minutes for all of them
+            x = np.arange(2048, dtype=np.int32).reshape(1, 2048) % 257
+            with ortolan.load(path, provider="cpu") as reference:
+                for output, expected in reference.run({"bytes": x}).items():
+                    np.testing.assert_allclose(model.run({"bytes": x})[output], expected, atol=1e-4)
+            return
+        assert agrees(model.check(), open_bundle(path).manifest.components[0].variants[0].info.fidelity)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_golden_samples_of_texts_are_answered(usable: str, bundles: Path, name: str) -> None:
+    """The reference variant gives the source's labels, strictly on the provider."""
+    path = bundles / f"{name}.bundle"
+    if name in REFUSED[usable]:
+        with pytest.raises(ProviderUnavailableError, match=rf"{usable} .*MatMul on cpu"):
+            ortolan.load(path, variant="fp32", provider=usable)
+        return
+    expected = json.loads((bundles / "expected.json").read_text(encoding="utf-8"))
+    with ortolan.load(path, variant="fp32", provider=usable) as model:
+        found = [answer.label for answer in model.predict_batch(expected["texts"])]
+        assert agrees(model.check(), open_bundle(path).manifest.variant("fp32").info.fidelity)
+    assert found == expected["answers"][name]
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_best_effort_always_answers(usable: str, bundles: Path, name: str) -> None:
+    """What the provider cannot do the CPU does, and the plan says so."""
+    path = bundles / f"{name}.bundle"
+    if not path.exists():
+        pytest.skip(f"the package registry gives no {name}")
+    with ortolan.load(path, provider=f"{usable}-or-cpu") as model:
+        notes = [note for note in model.plan.notes if usable in note]
+        on_cpu = model.plan.chosen.config.provider == "cpu"
+        answers = model.check() if on_cpu else None
+    assert bool(notes) == (name in REFUSED[usable]) or not on_cpu
+    if answers is not None:
+        assert notes[0].startswith(f"{usable} could not be used, the cpu is: ")
+        assert answers.drop == 0
+
+
+@pytest.fixture
+def mixed(tmp_path: Path, usable: str) -> Path:
+    """Two layers that any provider takes, and what only the CPU has before the last of them, or, for ggml, after it."""
+    product = [helper.make_node("MatMul", ["b", "w"], ["y"])]
+    nodes = {
+        # OpenVINO has no operators on strings.
+        "openvino": [
+            helper.make_node("Cast", ["a"], ["t"], to=TensorProto.STRING),
+            helper.make_node("Cast", ["t"], ["b"], to=TensorProto.FLOAT),
+            *product,
+        ],
+        # WebGPU has only one kind of recurrent layer.
+        "webgpu": [
+            helper.make_node("Unsqueeze", ["a", "zero"], ["u"]),
+            helper.make_node("GRU", ["u", "k", "r"], ["", "h"], hidden_size=4),
+            helper.make_node("Squeeze", ["h", "zero"], ["b"]),
+            *product,
+        ],
+        # ggml has no Einsum, and version 0.2.0 takes no nodes on both sides of one that it leaves.
+        "ggml": [
+            helper.make_node("MatMul", ["a", "w"], ["b"]),
+            helper.make_node("Einsum", ["b", "w"], ["y"], equation="ij,jk->ik"),
+        ],
+    }[usable]
+    rng = np.random.default_rng(5)
+    weights = {
+        "w": np.eye(4, dtype=np.float32) + 0.1 * rng.standard_normal((4, 4)).astype(np.float32),
+        "k": rng.standard_normal((1, 12, 4)).astype(np.float32),
+        "r": rng.standard_normal((1, 12, 4)).astype(np.float32),
+        "zero": np.array([0]),
+    }
+    used = {name for node in nodes for name in node.input} | {"w"}
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["a"]), *nodes],
+        "mixed",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items() if name in used],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "mixed.onnx")
+    return tmp_path / "mixed.onnx"
+
+
+def test_a_part_of_the_work_is_not_enough(usable: str, mixed: Path) -> None:
+    """Strict refuses and names the nodes; best effort says what runs where, and is right."""
+    stray = {"openvino": "MatMul", "webgpu": "GRU", "ggml": "Einsum"}[usable]
+    with pytest.raises(
+        ProviderUnavailableError,
+        match=rf"^{usable} cannot do all the work of .*mixed\.onnx: 1 x {stray} on cpu; ask for '{usable}-or-cpu'",
+    ):
+        ortolan.load(mixed, provider=usable)
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    with ortolan.load(mixed, provider=f"{usable}-or-cpu") as model, ortolan.load(mixed, provider="cpu") as reference:
+        assert model.plan.chosen.config.provider == usable
+        assert model.plan.notes[-1] == f"{usable} does not do all the work: 1 x {stray} on cpu"
+        np.testing.assert_allclose(model.run({"x": x})["y"], reference.run({"x": x})["y"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", OPERATORS.NAMES)
+def test_the_table_of_exclusions_is_right(usable: str, tmp_path: Path, operator: str) -> None:
+    """An operator that is excluded is refused; one of real work that is not gives the CPU's answer."""
+    model, feeds = OPERATORS.graph(operator)
+    onnx.save(model, tmp_path / "one.onnx")
+    excluded = operator in PROVIDERS[usable].excludes
+    if not excluded and operator not in WORK:
+        pytest.skip("such a node may run anywhere")
+    if excluded:
+        with pytest.raises(ProviderUnavailableError, match=usable):
+            open_session(tmp_path / "one.onnx", SessionConfig(provider=usable, threads=1))
+        return
+    ours = open_session(tmp_path / "one.onnx", SessionConfig(provider=usable, threads=1)).run(feeds)
+    theirs = open_session(tmp_path / "one.onnx", SessionConfig(threads=1)).run(feeds)
+    tolerance = 0.05 if (usable, operator) in ROUNDED else 1e-4
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=tolerance, atol=tolerance * float(np.abs(value).max()))
+
+
+def test_bound_runs_see_new_inputs(usable: str, bundles: Path) -> None:
+    """Also where inputs are copied to another memory."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 64)).astype(np.float32)
+    with ortolan.load(bundles / "fp32.bundle", provider=usable) as model:
+        bound = model.bind({"x": x})
+        bound()
+        np.testing.assert_allclose(bound.outputs["y"], model.run({"x": x})["y"], atol=1e-6)
+        bound.inputs["x"][...] = -x
+        bound()
+        np.testing.assert_allclose(bound.outputs["y"], model.run({"x": -x})["y"], atol=1e-6)
+
+
+def test_many_threads_share_a_model(usable: str, bundles: Path) -> None:
+    """Each thread gets the answer to its own input."""
+    rng = np.random.default_rng(2)
+    inputs = [rng.standard_normal((1 + number % 3, 64)).astype(np.float32) for number in range(12)]
+    with ortolan.load(bundles / "fp32.bundle", provider=usable) as model:
+        expected = [model.run({"x": x})["y"] for x in inputs]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda x: model.run({"x": x})["y"], inputs * 4))
+    for answer, right in zip(found, expected * 4, strict=True):
+        np.testing.assert_allclose(answer, right, atol=1e-6)
+
+
+def test_nothing_is_printed_to_stdout(usable: str, bundles: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Standard output is the application's."""
+    with ortolan.load(bundles / "fp32.bundle", provider=usable) as model:
+        model.run({"x": np.zeros((1, 64), np.float32)})
+    assert capfd.readouterr().out == ""
+
+
+def test_a_damaged_model_is_not_the_providers_fault(usable: str, tmp_path: Path) -> None:
+    """The error is the file's, strict or not."""
+    (tmp_path / "bad.onnx").write_bytes(b"\xff\0junk" * 100)
+    for request in (usable, f"{usable}-or-cpu"):
+        with pytest.raises(ModelFileError, match="damaged"):
+            open_session(tmp_path / "bad.onnx", SessionConfig(provider=request))
+
+
+def test_another_wheel_is_named_when_it_is_missing(provider: str, bundles: Path) -> None:
+    """What to install, for a built-in provider and for a plug-in."""
+    with pytest.raises(ProviderUnavailableError, match=r"not cuda; uninstall it and pip install 'ortolan\[cuda\]'"):
+        ortolan.load(bundles / "fp32.bundle", provider="cuda")
+    if provider != "ggml":
+        with pytest.raises(
+            ProviderUnavailableError,
+            match=r"ggml is a plug-in and onnxruntime_ggml is not installed; pip install 'ortolan\[ggml\]'",
+        ):
+            ortolan.load(bundles / "fp32.bundle", provider="ggml")
+
+
+@pytest.mark.parametrize("best_effort", [False, True], ids=["strict", "best effort"])
+def test_a_provider_that_fails_to_start_is_no_cpu_in_disguise(usable: str, bundles: Path, best_effort: bool) -> None:
+    """A device that is not there: onnxruntime alone would print something and go on with the CPU."""
+    options = {"openvino": ("device_type", "GPU.7"), "ggml": ("device", "gpu")}
+    if usable not in options:
+        pytest.skip("its driver is taken away in a test of its own")
+    config = SessionConfig(provider=usable, provider_options=(options[usable],))
+    path = bundles / "fp32.bundle/model/fp32/model.onnx"
+    if not best_effort:
+        with pytest.raises(ProviderUnavailableError, match=usable):
+            open_session(path, config)
+        return
+    session = open_session(path, replace(config, provider=f"{usable}-or-cpu"))
+    assert session.config.provider == "cpu"
+    assert session.notes[0].startswith(f"{usable} could not be used, the cpu is: ")
+
+
+WITHOUT_DRIVER = """
+import sys, ortolan
+from ortolan.errors import ProviderUnavailableError
+try:
+    ortolan.load(sys.argv[1], provider="webgpu")
+except ProviderUnavailableError as error:
+    print(error)
+with ortolan.load(sys.argv[1], provider="webgpu-or-cpu") as model:
+    print(model.plan.chosen.config.provider, model.check().drop)
+    print(model.plan.notes[-1])
+"""
+
+
+def test_webgpu_without_its_driver_says_so(provider: str, bundles: Path) -> None:
+    """Strict is an error that names the driver; best effort is the CPU with a note, and right."""
+    if provider != "webgpu":
+        pytest.skip("a test of WebGPU")
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("VK_ICD_FILENAMES", "LD_LIBRARY_PATH")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DRIVER, str(bundles / "fp32.bundle")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    error, answer, note = done.stdout.splitlines()
+    assert "Failed to get a WebGPU adapter" in error
+    assert error.endswith("; webgpu needs a GPU with a Vulkan driver and its loader libvulkan.so.1")
+    assert answer == "cpu 0.0"
+    assert note.startswith("webgpu could not be used, the cpu is: webgpu could not load ")
+
+
+def test_a_plug_in_without_a_row_is_named_by_its_library(provider: str, bundles: Path, tmp_path: Path) -> None:
+    """Any plug-in can be tried: its name, an at sign, and where its library is."""
+    if provider != "ggml":
+        pytest.skip("needs a plug-in")
+    import onnxruntime_ggml
+
+    request = f"ggml@{onnxruntime_ggml.library_path()}"
+    session = open_session(
+        bundles / "fp32.bundle/model/fp32/model.onnx",
+        SessionConfig(provider=f"ggml@{onnxruntime_ggml.library_path()}", provider_options=(("weights", "f32"),)),
+    )
+    assert session.config.provider == request
+    assert set(session.placement) == {request}
+    for library, message in (
+        (tmp_path / "none.so", "is not installed"),
+        (Path(__file__), "could not load the plug-in"),
+    ):
+        with pytest.raises(ProviderUnavailableError, match=message):
+            open_session(
+                bundles / "fp32.bundle/model/fp32/model.onnx", SessionConfig(provider=f"ggml@{library}", threads=1)
+            )
+
+
+def test_ggml_keeps_the_weights_as_they_are(provider: str, tmp_path: Path) -> None:
+    """Left alone it rounds them to float16, and nobody is told."""
+    if provider != "ggml":
+        pytest.skip("a test of ggml")
+    rng = np.random.default_rng(4)
+    weights, x = rng.standard_normal((64, 64)).astype(np.float32), rng.standard_normal((3, 64)).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 64])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, tmp_path / "product.onnx")
+    exact = x.astype(np.float64) @ weights
+    for options, low, high in (((), 0.0, 1e-4), ((("weights", "f16"),), 1e-4, 0.1)):
+        session = open_session(tmp_path / "product.onnx", SessionConfig(provider="ggml", provider_options=options))
+        worst = float(np.abs(session.run({"x": x})["y"] - exact).max())
+        assert low <= worst < high
