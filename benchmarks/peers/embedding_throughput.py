@@ -14,9 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 import minilm
+import numpy as np
 
 TAIL = """
 import json, time

@@ -95,8 +95,15 @@ def convert(
         raise UsageError("--config describes an ONNX file's task; other artifacts describe themselves")
     if "huggingface" in kinds:
         return _convert_directory(
-            paths, target, samples=samples, trust=trust, task=task, quantize=quantize, max_drop=max_drop,
-            overwrite=overwrite, say=say,
+            paths,
+            target,
+            samples=samples,
+            trust=trust,
+            task=task,
+            quantize=quantize,
+            max_drop=max_drop,
+            overwrite=overwrite,
+            say=say,
         )
     require("onnx", "onnx")
     from ortolan_convert.text_bundle import TextOptions, convert_text

@@ -1,4 +1,4 @@
-"""A Hugging Face or sentence-transformers directory to a bundle: export, parity gate, smaller variants, golden samples."""
+"""A Hugging Face or sentence-transformers directory to a bundle: export, parity gate, smaller variants, golden."""
 
 from __future__ import annotations
 
@@ -187,9 +187,7 @@ def _prepare(transformer: Transformer, samples: TextSamples | None, say: Progres
     say(f"asking the source {len(questions.texts)} texts")
     lengths = [len(encoder.encode(text)[0]) for text in questions.texts[: questions.count]]
     dims = {"batch": 1, "sequence": max(1, int(np.percentile(lengths, 90)))}
-    return Prepared(
-        task=TaskSpec(source.task, task), assets=assets, exam=exam_of(transformer, questions), dims=dims
-    )
+    return Prepared(task=TaskSpec(source.task, task), assets=assets, exam=exam_of(transformer, questions), dims=dims)
 
 
 def _questions(samples: TextSamples | None, tokenizer: object) -> Questions:

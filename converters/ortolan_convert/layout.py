@@ -20,7 +20,26 @@ BLOCK = 16
 """Channels of the largest block, with AVX-512."""
 CONVOLUTIONS = frozenset(("Conv", "FusedConv"))
 PASSES_ON = frozenset(
-    ["Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "Identity", "LeakyRelu", "MaxPool", "Mul", "Relu", "Resize", "Sigmoid", "Sum", "Tanh", "Upsample"]
+    [
+        "Add",
+        "AveragePool",
+        "BatchNormalization",
+        "Clip",
+        "Concat",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "HardSigmoid",
+        "Identity",
+        "LeakyRelu",
+        "MaxPool",
+        "Mul",
+        "Relu",
+        "Resize",
+        "Sigmoid",
+        "Sum",
+        "Tanh",
+        "Upsample",
+    ]
 )
 """Operators that take blocks and give blocks."""
 

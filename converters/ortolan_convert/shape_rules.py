@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ortolan_convert.shapes import MOST_TRACKED, GivesUpError, Node, Shape, Value, broadcast, constant, contents
+from ortolan_convert.shapes import (
+    MOST_TRACKED,
+    GivesUpError,
+    Node,
+    Shape,
+    Value,
+    broadcast,
+    constant,
+    contents,
+    key_of,
+)
 from ortolan_convert.sizes import Size, larger, number, product
 from ortolan_convert.window_rules import WINDOWS, window_shape
 
@@ -21,16 +31,134 @@ if TYPE_CHECKING:
 Rule = "Callable[[Node], list[Value]]"
 
 SAME = frozenset(
-    ["Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BatchNormalization", "BiasGelu", "BitwiseNot", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "CumSum", "DequantizeLinear", "Dropout", "Elu", "Erf", "Exp", "FastGelu", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "GroupNormalization", "IsInf", "IsNaN", "LRN", "LayerNormalization", "LeakyRelu", "Log", "LogSoftmax", "LpNormalization", "MeanVarianceNormalization", "Mish", "Neg", "Not", "PRelu", "QuantizeLinear", "QuickGelu", "RMSNormalization", "RandomNormalLike", "RandomUniformLike", "Reciprocal", "Relu", "ReverseSequence", "Round", "RotaryEmbedding", "ScatterElements", "ScatterND", "Selu", "Shrink", "Sigmoid", "Sign", "SimplifiedLayerNormalization", "Sin", "Sinh", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "Softmax", "Softplus", "Softsign", "Sqrt", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Trilu"]
+    [
+        "Abs",
+        "Acos",
+        "Acosh",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "BatchNormalization",
+        "BiasGelu",
+        "BitwiseNot",
+        "Cast",
+        "CastLike",
+        "Ceil",
+        "Celu",
+        "Clip",
+        "Cos",
+        "Cosh",
+        "CumSum",
+        "DequantizeLinear",
+        "Dropout",
+        "Elu",
+        "Erf",
+        "Exp",
+        "FastGelu",
+        "Floor",
+        "Gelu",
+        "HardSigmoid",
+        "HardSwish",
+        "Hardmax",
+        "Identity",
+        "InstanceNormalization",
+        "GroupNormalization",
+        "IsInf",
+        "IsNaN",
+        "LRN",
+        "LayerNormalization",
+        "LeakyRelu",
+        "Log",
+        "LogSoftmax",
+        "LpNormalization",
+        "MeanVarianceNormalization",
+        "Mish",
+        "Neg",
+        "Not",
+        "PRelu",
+        "QuantizeLinear",
+        "QuickGelu",
+        "RMSNormalization",
+        "RandomNormalLike",
+        "RandomUniformLike",
+        "Reciprocal",
+        "Relu",
+        "ReverseSequence",
+        "Round",
+        "RotaryEmbedding",
+        "ScatterElements",
+        "ScatterND",
+        "Selu",
+        "Shrink",
+        "Sigmoid",
+        "Sign",
+        "SimplifiedLayerNormalization",
+        "Sin",
+        "Sinh",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "Softmax",
+        "Softplus",
+        "Softsign",
+        "Sqrt",
+        "Swish",
+        "Tan",
+        "Tanh",
+        "ThresholdedRelu",
+        "Trilu",
+    ]
 )
 """Operators whose first output has the shape of the first input."""
 ELEMENTWISE = frozenset(
-    ["Add", "And", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Equal", "FusedMul", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Mean", "Min", "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where", "Xor", "QLinearAdd", "QLinearMul"]
+    [
+        "Add",
+        "And",
+        "BitShift",
+        "BitwiseAnd",
+        "BitwiseOr",
+        "BitwiseXor",
+        "Div",
+        "Equal",
+        "FusedMul",
+        "Greater",
+        "GreaterOrEqual",
+        "Less",
+        "LessOrEqual",
+        "Max",
+        "Mean",
+        "Min",
+        "Mod",
+        "Mul",
+        "Or",
+        "Pow",
+        "Sub",
+        "Sum",
+        "Where",
+        "Xor",
+        "QLinearAdd",
+        "QLinearMul",
+    ]
 )
-ONE_BYTE = frozenset(["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"])
+ONE_BYTE = frozenset(
+    ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"]
+)
 """Operators whose result is bool."""
 REDUCTIONS = frozenset(
-    ["ArgMax", "ArgMin", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare"]
+    [
+        "ArgMax",
+        "ArgMin",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+    ]
 )
 FOUR_BYTES = frozenset(["MatMulInteger", "ConvInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"])
 """Operators whose result is int32 or float32 whatever they are given."""
@@ -522,7 +650,7 @@ def _einsum(node: Node) -> list[Value]:
 
 def _branches(node: Node) -> list[Value]:
     """If: the larger of what the branches give."""
-    scopes = node.scope.inner[id(node.proto)]
+    scopes = node.scope.inner[key_of(node.proto)]
     bodies = {attribute.name: attribute.g for attribute in node.proto.attribute if attribute.HasField("g")}
     values = []
     for index in range(len(node.proto.output)):
@@ -540,7 +668,7 @@ def _branches(node: Node) -> list[Value]:
 def _loop(node: Node) -> list[Value]:
     """Loop: carried values of unchanging shape, and outputs that are stacked once per trip."""
     body = node.attribute("body")
-    scope = node.scope.inner[id(node.proto)]["body"]
+    scope = node.scope.inner[key_of(node.proto)]["body"]
     carried = len(node.proto.input) - 2
     trips = node.value(0).content if node.has(0) else None
     values = []
@@ -580,7 +708,16 @@ def _to_depth(node: Node) -> list[Value]:
 
 RULES: dict[str, Callable[[Node], list[Value]]] = {
     **dict.fromkeys(
-        ["DynamicQuantizeMatMul", "FusedMatMul", "MatMul", "MatMulInteger", "MatMulIntegerToFloat", "MatMulNBits", "QLinearMatMul", "TransposeMatMul"],
+        [
+            "DynamicQuantizeMatMul",
+            "FusedMatMul",
+            "MatMul",
+            "MatMulInteger",
+            "MatMulIntegerToFloat",
+            "MatMulNBits",
+            "QLinearMatMul",
+            "TransposeMatMul",
+        ],
         _matmul,
     ),
     **dict.fromkeys(("Gemm", "FusedGemm", "QGemm"), _gemm),

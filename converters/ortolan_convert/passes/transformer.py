@@ -130,4 +130,3 @@ class _Rewriter:
             self._nodes.append(helper.make_node("DynamicQuantizeLinear", [name], list(names)))
             self._quantized[name] = names
         return self._quantized[name]
-

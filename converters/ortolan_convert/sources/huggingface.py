@@ -243,7 +243,9 @@ def _labels(config: Mapping[str, Any], path: Path) -> tuple[str, ...]:
     names = config.get("id2label")
     problem = config.get("problem_type")
     if problem not in (None, "single_label_classification"):
-        raise UnsupportedError(f"{path / CONFIG}: problem_type {problem!r} cannot be converted; only one label per text")
+        raise UnsupportedError(
+            f"{path / CONFIG}: problem_type {problem!r} cannot be converted; only one label per text"
+        )
     if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
         raise ConversionError(f"{path / CONFIG}: id2label: expected the names of the labels")
     ordered = [names.get(str(index)) for index in range(len(names))]
