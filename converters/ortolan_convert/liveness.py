@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
     from ortolan_convert.shapes import Scope
 
-VIEWS = frozenset("Dropout Flatten Identity Reshape Squeeze Unsqueeze".split())
+VIEWS = frozenset(("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
 """Operators whose result is its input's memory."""
-IN_PLACE = frozenset(
-    """Abs Add BatchNormalization Ceil Clip Div Elu Erf Exp Floor HardSigmoid HardSwish LeakyRelu Log Mul Neg Not PRelu
-    Pow Reciprocal Relu Round Selu Sigmoid Sign Softplus Sqrt Sub Sum Tanh""".split()
-)
+_IN_PLACE = """
+    Abs Add BatchNormalization Ceil Clip Div Elu Erf Exp Floor HardSigmoid HardSwish LeakyRelu Log Mul Neg Not PRelu
+    Pow Reciprocal Relu Round Selu Sigmoid Sign Softplus Sqrt Sub Sum Tanh
+"""
+IN_PLACE = frozenset(_IN_PLACE.split())
 """Operators that may write over an input of the same size: onnxruntime's kernels with ``MayInplace``."""
 
 

@@ -148,7 +148,7 @@ class Node:
 
 
 def key_of(proto: onnx.NodeProto) -> str:
-    """What names a node within its graph: its first output, since protobuf's objects and node names may not be unique."""
+    """What names a node within its graph: its first output. Protobuf makes new objects, and names may be missing."""
     return next((name for name in proto.output if name), "")
 
 

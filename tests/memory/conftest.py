@@ -71,7 +71,7 @@ def layers(model_of: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.Model
 
 @pytest.fixture
 def in_process(tmp_path: Path) -> Callable[..., dict[str, object]]:
-    """Runs Python in a process of its own and gives the JSON it prints last; ``before`` goes in front of the command."""
+    """Runs Python in a process of its own and gives the JSON it prints last; ``before`` goes before the command."""
 
     def run(code: str, *arguments: object, before: tuple[str, ...] = ()) -> dict[str, object]:
         script = tmp_path / "script.py"

@@ -70,7 +70,9 @@ PARALLEL_SHARE = 0.75
 SHARED_MACS = 2e6
 """Work below that many multiply-accumulates stays on one core: waking another takes longer."""
 UNKNOWN_ACTIVATION_BYTES = 16 * 2**20
-"""Taken for activations that nobody knows; of models with larger weights, so many bytes as these have."""
+"""Taken for activations that nobody knows, at least;"""
+UNKNOWN_ACTIVATION_SHARE = 0.25
+"""of large models, so many bytes for each of their weights. No more than a guess: for one input of usual size."""
 ARENA_GROWTH = 1.6
 """onnxruntime's arena grows by powers of two and is never defragmented: most bytes taken for each that is in use by the
 manifest's figure. Measured: 0.6 to 1.5 (onnxruntime 1.32, ten models)."""
@@ -273,7 +275,9 @@ def unknown_activations(weight_bytes: int, at_least: int = 0) -> Interval:
         weight_bytes: of all weights.
         at_least: bytes of inputs and outputs.
     """
-    return Interval(float(at_least), float(max(UNKNOWN_ACTIVATION_BYTES, weight_bytes, 4 * at_least)))
+    return Interval(
+        float(at_least), max(UNKNOWN_ACTIVATION_BYTES, UNKNOWN_ACTIVATION_SHARE * weight_bytes, 4.0 * at_least)
+    )
 
 
 def growth(config: SessionConfig) -> float:
