@@ -5,7 +5,7 @@ sentences are the movie reviews and tweets in vaderSentiment's source package. A
 
 - Ortolan: the bundle that ``ortolan convert`` makes;
 - a bare script of onnxruntime and tokenizers: the bundle's own graph as a single ``.onnx`` file, weights inside;
-- fastembed: the same file. It cannot reach its hub here, so the file is registered with ``add_custom_model`` and given by
+- fastembed: the same file. It is not taken from a hub, but registered with ``add_custom_model`` and given by
   ``specific_model_path``; its tokenizer is told to truncate at 256 tokens and pads to the longest text, as by default.
   It cannot be installed beside transformers 5 (huggingface-hub), so ``--fastembed-python`` names the interpreter of an
   environment of its own, with the same versions of onnxruntime, numpy and tokenizers;
@@ -40,7 +40,8 @@ SET = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLEL
 
 MEASURE = """
 def measure(file, start):
-    print(next(int(line.split()[1]) * 1024 for line in open("/proc/self/" + file) if line.startswith(start)), flush=True)
+    lines = (line for line in open("/proc/self/" + file) if line.startswith(start))
+    print(int(next(lines).split()[1]) * 1024, flush=True)
 """
 
 BARE = """
@@ -226,9 +227,8 @@ def report(figures: dict[str, list[float]], unit: str, scale: float, targets: li
         met = ratio >= target.limit if target.at_least else ratio <= target.limit
         sign = ">=" if target.at_least else "<="
         missed += not met
-        print(
-            f"{target.above} / {target.below}: {ratio:.3f}   target {sign} {target.limit:.2f} {'met' if met else 'MISSED'}"
-        )
+        verdict = f"target {sign} {target.limit:.2f} {'met' if met else 'MISSED'}"
+        print(f"{target.above} / {target.below}: {ratio:.3f}   {verdict}")
     return 1 if missed else 0
 
 

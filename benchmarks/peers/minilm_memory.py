@@ -2,13 +2,14 @@
 
     python benchmarks/peers/minilm_memory.py [--model DIR] [--bundle DIR] [--processes 3]
 
-Peak resident memory (VmHWM) of fresh processes that load the model: up to the first vector, and after 50 sentences more.
+Peak resident memory (VmHWM) of fresh processes that load the model: up to the first vector, and after 50 sentences.
 The second is larger where weights are mapped: the pages of the words that came up are counted, 64 KB for each that is
 touched, though the system can take them back at any time.
 
 For int8 also the model's own private bytes: by how much Private_Dirty of smaps_rollup grew from the moment that Python,
-numpy, onnxruntime and tokenizers were imported to the end. Peers and files: see ``minilm.py`` beside this. Prints medians
-and ratios beside the targets; exit status 1 if one is missed. Needs ``pip install 'ortolan[cpu,transformers]' fastembed``.
+numpy, onnxruntime and tokenizers were imported to the end. Peers and files: see ``minilm.py`` beside this. Prints
+medians and ratios beside the targets; exit status 1 if one is missed. Needs
+``pip install 'ortolan[cpu,transformers]' fastembed``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A Hugging Face or sentence-transformers directory to a bundle: export, parity gate, smaller variants, golden samples."""
+"""A Hugging Face or sentence-transformers directory to a bundle: export, parity gate, smaller variants, golden."""
 
 from __future__ import annotations
 

@@ -37,7 +37,9 @@ VECTOR_CHANGED = 0.02
 class Exam(Protocol):
     """Judges variants."""
 
-    questions: Questions
+    @property
+    def questions(self) -> Questions:
+        """What was asked."""
 
     def gate(self, found: Found) -> None:
         """Accept the reference.

@@ -4,14 +4,50 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.shapes import GivesUpError
-from ortolan_convert.sizes import Size, number, product
+from ortolan_convert.shapes import GivesUpError, Node, key_of
+from ortolan_convert.sizes import Size, larger, number, product
 from ortolan_convert.window_rules import CONVOLUTIONS, kernel_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ortolan_convert.shapes import Node
+    import onnx
+
+    from ortolan_convert.shapes import Scope
+
+
+def graph_macs(graph: onnx.GraphProto, scope: Scope) -> Size | None:
+    """Of one run of the graph: every trip of its loops, the larger branch of each If; None if a shape is unknown."""
+    total = number(0)
+    try:
+        for proto in graph.node:
+            node = Node(proto, scope)
+            total = total + node_macs(node)
+            for size in _bodies(node):
+                total = total + size
+    except (GivesUpError, IndexError, ValueError, TypeError):
+        return None
+    return total
+
+
+def _bodies(node: Node) -> list[Size]:
+    """Of the graphs within a node."""
+    scopes = node.scope.inner.get(key_of(node.proto), {})
+    bodies = {attribute.name: attribute.g for attribute in node.proto.attribute if attribute.name in scopes}
+    found = [graph_macs(bodies[name], scope) for name, scope in scopes.items()]
+    sizes = [size for size in found if size is not None]
+    if len(sizes) < len(found):
+        raise GivesUpError
+    if node.proto.op_type == "If":
+        most = number(0)
+        for size in sizes:
+            most = larger(most, size)
+        return [most]
+    if all(size == number(0) for size in sizes):
+        return []
+    if node.proto.op_type != "Loop":
+        raise GivesUpError
+    return [size * node.content(0)[0] for size in sizes]
 
 
 def node_macs(node: Node) -> Size:
@@ -54,7 +90,7 @@ def _recurrent(node: Node) -> Size:
 
 def _attention(node: Node) -> Size:
     """com.microsoft's: projections, then scores and their sum over the values, both length x length x width."""
-    batch, length, width = node.shape(0)
+    batch, length = node.shape(0)[:2]
     hidden = _result(node)
     scores = hidden * length * number(2)
     if node.proto.op_type == "Attention":

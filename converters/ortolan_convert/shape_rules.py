@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ortolan_convert.shapes import MOST_TRACKED, GivesUpError, Node, Shape, Value, broadcast, constant, contents
+from ortolan_convert.shapes import (
+    MOST_TRACKED,
+    GivesUpError,
+    Node,
+    Shape,
+    Value,
+    broadcast,
+    constant,
+    contents,
+    key_of,
+)
 from ortolan_convert.sizes import Size, larger, number, product
 from ortolan_convert.window_rules import WINDOWS, window_shape
 
@@ -640,7 +650,7 @@ def _einsum(node: Node) -> list[Value]:
 
 def _branches(node: Node) -> list[Value]:
     """If: the larger of what the branches give."""
-    scopes = node.scope.inner[id(node.proto)]
+    scopes = node.scope.inner[key_of(node.proto)]
     bodies = {attribute.name: attribute.g for attribute in node.proto.attribute if attribute.HasField("g")}
     values = []
     for index in range(len(node.proto.output)):
@@ -658,7 +668,7 @@ def _branches(node: Node) -> list[Value]:
 def _loop(node: Node) -> list[Value]:
     """Loop: carried values of unchanging shape, and outputs that are stacked once per trip."""
     body = node.attribute("body")
-    scope = node.scope.inner[id(node.proto)]["body"]
+    scope = node.scope.inner[key_of(node.proto)]["body"]
     carried = len(node.proto.input) - 2
     trips = node.value(0).content if node.has(0) else None
     values = []

@@ -61,7 +61,7 @@ class Scope:
         known: its own, by name.
         outer: the scope of the graph around it.
         inferred: what ``onnx.shape_inference`` found, by name.
-        inner: scopes of the graphs within its nodes, by id of the node, one for each graph attribute.
+        inner: scopes of the graphs within its nodes, by `key_of` the node, one for each graph attribute.
         opset: version of ONNX's operators.
     """
 
@@ -69,7 +69,7 @@ class Scope:
     opset: int
     outer: Scope | None = None
     inferred: Mapping[str, Value] = field(default_factory=dict)
-    inner: dict[int, dict[str, Scope]] = field(default_factory=dict)
+    inner: dict[str, dict[str, Scope]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Value:
         scope: Scope | None = self
@@ -147,6 +147,11 @@ class Node:
         return list(given)
 
 
+def key_of(proto: onnx.NodeProto) -> str:
+    """What names a node within its graph: its first output. Protobuf makes new objects, and names may be missing."""
+    return next((name for name in proto.output if name), "")
+
+
 def graph_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec], out_of_time: Callable[[], bool]) -> Scope:
     """The values of a model's graph and of the graphs in it.
 
@@ -183,7 +188,7 @@ def _walk(graph: onnx.GraphProto, scope: Scope, out_of_time: Callable[[], bool])
             scopes = {name: _subscope(body, node, name) for name, body in inner.items()}
             for name, body in inner.items():
                 _walk(body, scopes[name], out_of_time)
-            scope.inner[id(proto)] = scopes
+            scope.inner[key_of(proto)] = scopes
         try:
             values = outputs_of(node)
         except (GivesUpError, IndexError, ValueError, TypeError, ZeroDivisionError):

@@ -1,4 +1,4 @@
-"""Sizes of tensor axes as expressions of a model's free dimensions: exact arithmetic, and bounds that are polynomials."""
+"""Sizes of tensor axes as expressions of a model's free dimensions: exact arithmetic, and polynomials as bounds."""
 
 from __future__ import annotations
 

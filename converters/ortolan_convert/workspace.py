@@ -1,8 +1,8 @@
 """Memory that onnxruntime's CPU kernels take for themselves while a node runs.
 
 Sources: onnxruntime/core/providers/cpu: tensor/where_op.cc (both choices are written out before they are merged),
-nn/conv_transpose.cc (columns of one image), rnn/ (gates of all steps), math/softmax.cc (transposed copies unless the axis
-is the last), contrib_ops/cpu/bert/attention.cc (query, key, value and scores), math/einsum_utils.
+nn/conv_transpose.cc (columns of one image), rnn/ (gates of all steps), math/softmax.cc (transposed copies unless the
+axis is the last), contrib_ops/cpu/bert/attention.cc (query, key, value and scores), math/einsum_utils.
 """
 
 from __future__ import annotations

@@ -92,8 +92,8 @@ class Fidelity:
     """How far a variant's answers are from its source's.
 
     Args:
-        metric: what was compared: ``"label"`` (a decision changed), ``"cluster"``, ``"embedding"`` (a vector's distance,
-            see `ortolan.tasks.golden.embedding_distances`) or ``"tensor"`` (a number; both beyond tolerance).
+        metric: what was compared: ``"label"`` (a decision changed), ``"cluster"``, ``"embedding"`` (a vector's
+            distance, see `ortolan.tasks.golden.embedding_distances`) or ``"tensor"`` (a number; both beyond tolerance).
         n: number of samples compared.
         drop: share of the samples whose decision changed, 0 to 1. Equal-score ties do not count as changed.
         interval: 95 % Wilson interval of ``drop``.

@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ortolan
 from ortolan.bundle.directory import open_bundle
-from ortolan.engine import open_session
+from ortolan.engine import installation, open_session, opening
 from ortolan.engine.placement import WORK
 from ortolan.engine.providers import PROVIDERS, available
 from ortolan.errors import (
@@ -175,6 +176,25 @@ def test_a_part_of_the_work_is_not_enough(usable: str, mixed: Path) -> None:
         assert model.plan.chosen.config.provider == usable
         assert model.plan.notes[-1] == f"{usable} does not do all the work: 1 x {stray} on cpu"
         np.testing.assert_allclose(model.run({"x": x})["y"], reference.run({"x": x})["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_older_onnxruntime_refuses_a_part_too(usable: str, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it cannot tell of each node, the profile of a run does: before 1.24, as on a Jetson."""
+    if usable == "ggml":
+        pytest.skip("plug-ins need newer ones")
+    real = installation.onnxruntime()
+    old = SimpleNamespace(
+        __version__="1.23.2", InferenceSession=lambda *args, **settings: real.InferenceSession(*args, **settings)
+    )
+    monkeypatch.setattr(opening, "onnxruntime", lambda: old)
+    stray = {"openvino": "MatMul", "webgpu": "GRU"}[usable]
+    with pytest.raises(
+        ProviderUnavailableError, match=rf"^{usable} cannot do all the work of .*: 1 x {stray} on cpu; "
+    ):
+        ortolan.load(mixed, provider=usable)
+    with ortolan.load(mixed, provider=f"{usable}-or-cpu") as model:
+        assert model.plan.chosen.config.provider == usable
+        assert model.plan.notes[-1] == f"{usable} does not do all the work: 1 x {stray} on cpu"
 
 
 @pytest.mark.parametrize("operator", OPERATORS.NAMES)

@@ -168,7 +168,8 @@ def test_answers_are_immutable(classifier):
         ({"foo": 1}, "task.config.foo: unknown key; known here: labels, input, decision"),
         ({"decision": None}, "task.config.decision: expected 'scores' or 'probabilities', found None"),
         ({"input": []}, "task.config.input: expected an object, found list"),
-        ({"input": {"kind": "tokens"}}, "task.config.input.kind: expected 'ngrams', found 'tokens'"),
+        ({"input": {"kind": "bytes"}}, "task.config.input.kind: expected one of ngrams, tokens, found 'bytes'"),
+        ({"logits": 1}, "task.config.logits: expected the name of an output, found 1"),
     ],
 )
 def test_wrong_configuration(make_bundle, make_session, config, change, message):
@@ -195,6 +196,18 @@ def test_a_model_that_does_not_fit(make_bundle, make_session, config):
     session.inputs = session.inputs[:1]
     with pytest.raises(BundleError, match="model: expected the inputs ids and values, found ids"):
         open_task(bundle, {"model": session})
+
+
+def test_logits_are_scores_and_probabilities_by_their_softmax(make_bundle, make_session, config):
+    """A foreign model with one output answers as one that has both."""
+    both = open_task(make_bundle("text-classification", config), {"model": make_session(WEIGHTS, *BOTH)})
+    session = make_session(WEIGHTS, "y")
+    one = open_task(make_bundle("text-classification", config | {"logits": "y"}), {"model": session})
+    for text in ("aab", "b", ""):
+        found, expected = one.answer(text), both.answer(text)
+        assert (found.label, found.scores) == (expected.label, expected.scores)
+        assert found.probabilities == pytest.approx(expected.probabilities)
+        assert answers(one, session, [text, text]) == [found, found]
 
 
 def test_unknown_task(make_bundle):

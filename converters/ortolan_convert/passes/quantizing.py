@@ -25,9 +25,9 @@ def is_large(tensor: onnx.TensorProto) -> bool:
 def weight_of(node: onnx.NodeProto) -> str:
     """Name of the matrix that a node multiplies with or looks rows up in; empty for other nodes."""
     if node.op_type == "MatMul":
-        return node.input[1]
+        return str(node.input[1])
     plain = node.op_type == "Gather" and not any(one.name == "axis" and one.i for one in node.attribute)
-    return node.input[0] if plain else ""
+    return str(node.input[0]) if plain else ""
 
 
 def per_column(weights: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -42,7 +42,8 @@ def per_row(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def rounded(numbers: NDArray[Any]) -> NDArray[np.int8]:
     """The nearest integers of -`LEVELS` to `LEVELS`."""
-    return np.clip(np.rint(numbers), -LEVELS, LEVELS).astype(np.int8)
+    integers: NDArray[np.int8] = np.clip(np.rint(numbers), -LEVELS, LEVELS).astype(np.int8)
+    return integers
 
 
 def _steps(weights: NDArray[np.float32], axis: int) -> NDArray[np.float32]:

@@ -140,7 +140,8 @@ class Transformer:
                 ) from error
             if program is None:
                 raise UnsupportedError(f"{self.source.path}: torch exported nothing")
-            return program.model_proto
+            exported: onnx.ModelProto = program.model_proto
+            return exported
 
 
 def load_transformer(source: HuggingFaceSource) -> Transformer:
@@ -186,16 +187,17 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
 
 
 def _require() -> None:
-    from importlib import import_module
-
-    for module in ("torch", "transformers", "onnxscript", "safetensors"):
-        try:
-            import_module(module)
-        except ImportError as error:
-            raise MissingPackageError(
-                f"{module} is needed to convert a Hugging Face model and cannot be imported ({error}); "
-                "install it: pip install 'ortolan[transformers]'"
-            ) from None
+    try:
+        import onnxscript
+        import safetensors
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingPackageError(
+            f"a package that converting a Hugging Face model needs cannot be imported ({error}); "
+            "install them: pip install 'ortolan[transformers]'"
+        ) from None
+    del onnxscript, safetensors, torch, transformers
 
 
 def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
@@ -227,7 +229,7 @@ def _pooled(hidden: Any, mask: Any, pooling: str) -> Any:
 def _traced(model: Any, inputs: tuple[str, ...], *, classifier: bool) -> Any:
     import torch
 
-    class Traced(torch.nn.Module):
+    class Traced(torch.nn.Module):  # type: ignore[misc]  # torch is optional, and so without types
         """The model with the mask made plain, and the outputs that the task names."""
 
         def __init__(self) -> None:

@@ -37,6 +37,7 @@ class WeightMemory:
         reordered: those of convolutions, which are stored anew in another layout.
         derived: results of nodes that have nothing but constant inputs, and so are computed at load.
         nested: in graphs within nodes, which are copied with each graph.
+        gathered: of the mapped ones those of which nodes take single rows.
     """
 
     inside: int
@@ -46,6 +47,7 @@ class WeightMemory:
     reordered: int
     derived: int
     nested: int
+    gathered: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

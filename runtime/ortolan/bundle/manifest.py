@@ -235,7 +235,7 @@ _version = text(re.compile(r"[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}"), "a version such
 _release = text(re.compile(r"\d{1,4}\.\d{1,4}(\.\d{1,4})?", re.ASCII), "a version such as '1.20.0'")
 _schema = text(re.compile(r"\d{1,4}\.\d{1,4}", re.ASCII), "a version such as '1.0'")
 _inputs = choice(["samples", "generated"])
-_WEIGHTS = ("inside", "largest", "mapped", "repacked", "reordered", "derived", "nested")
+_WEIGHTS = ("inside", "largest", "mapped", "repacked", "reordered", "derived", "nested", "gathered")
 _provider = text(re.compile(r"[a-z][a-z0-9-]{0,31}"), "a provider's short name such as 'cpu'")
 
 

@@ -20,8 +20,8 @@ Peak memory is that of the whole process, from before anything is loaded to afte
 - assets: the files below ``assets/``, and what the task makes of them;
 - activations: the manifest's polynomial, at the usual sizes of the free dimensions and at the largest declared.
 
-Each part is an interval: a figure divided and multiplied by the spread that its basis deserves, or the least and the most
-that can be; the sum adds up the ends. Pure functions.
+Each part is an interval: a figure divided and multiplied by the spread that its basis deserves, or the least and the
+most that can be; the sum adds up the ends. Pure functions.
 """
 
 from __future__ import annotations
@@ -70,24 +70,29 @@ PARALLEL_SHARE = 0.75
 SHARED_MACS = 2e6
 """Work below that many multiply-accumulates stays on one core: waking another takes longer."""
 UNKNOWN_ACTIVATION_BYTES = 16 * 2**20
-"""Taken for activations that nobody knows; of models with larger weights, so many bytes as these have."""
-ARENA_GROWTH = 2.0
-"""onnxruntime's arena grows by powers of two and is never defragmented: most bytes taken for one in use. Measured: 1.0 to
-1.8 (onnxruntime 1.32, ten models)."""
-HEAP_GROWTH = 1.4
+"""Taken for activations that nobody knows, at least;"""
+UNKNOWN_ACTIVATION_SHARE = 0.25
+"""of large models, so many bytes for each of their weights. No more than a guess: for one input of usual size."""
+ARENA_GROWTH = 1.6
+"""onnxruntime's arena grows by powers of two and is never defragmented: most bytes taken for each that is in use by the
+manifest's figure. Measured: 0.6 to 1.5 (onnxruntime 1.32, ten models)."""
+HEAP_GROWTH = 1.35
 """The same without the arena, where the C library gives large blocks back at once. Measured: 0.5 to 1.3."""
+GATHERED_SHARE = 0.5
+"""Of a mapped table from which rows are gathered, such as a vocabulary's: what is touched, and not taken back yet."""
 ASSET_EXPANSION = 2.0
 """Assets are mapped, or read once and copied into arrays: between one and two times their bytes."""
-TOKENIZER_BYTES = 12_000_000
-TOKENIZER_EXPANSION = 30.0
-"""What the tokenizers library takes, and for each byte of a ``tokenizer.json``: tables of strings in both directions."""
+TOKENIZER_BYTES = 10_000_000
+TOKENIZER_EXPANSION = 20.0
+"""What the tokenizers library takes, and for each byte of a ``tokenizer.json``: tables of strings in both directions.
+Measured: 15 MB in all for MiniLM's 0.47 MB."""
 REORDERED_COPIES = 2.0
 """Weights of convolutions in the new layout, at the worst moment while the graph is optimized."""
 NESTED_COPIES = 2.0
 """Copies of weights in graphs within nodes, beside the first: one for each graph, one for its session state."""
 SESSION_BYTES: Mapping[str, int] = {"cpu": 16_000_000}
-"""What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its tables
-and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""
+"""What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its
+tables and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""
 OTHER_SESSION_BYTES = 60_000_000
 """The same for providers that were not measured; what they take on their device is theirs."""
 
@@ -228,6 +233,7 @@ def stored_weights(manifest: Manifest, variant: Variant) -> WeightMemory:
         reordered=0,
         derived=0,
         nested=0,
+        gathered=0,
     )
 
 
@@ -236,7 +242,7 @@ def weight_parts(weights: WeightMemory, config: SessionConfig) -> dict[str, Inte
     repacked = weights.repacked if config.prepack else 0
     packed = repacked + REORDERED_COPIES * weights.reordered
     # Of what is repacked the mapped original is not touched again.
-    mapped = max(0, weights.mapped - repacked - weights.reordered)
+    mapped = max(0.0, weights.mapped - repacked - weights.reordered - (1 - GATHERED_SHARE) * weights.gathered)
     parts = {"weights": Interval(float(weights.inside), float(weights.inside + weights.largest + mapped))}
     if packed:
         least = weights.mapped and min(weights.mapped, repacked)
@@ -269,7 +275,9 @@ def unknown_activations(weight_bytes: int, at_least: int = 0) -> Interval:
         weight_bytes: of all weights.
         at_least: bytes of inputs and outputs.
     """
-    return Interval(float(at_least), float(max(UNKNOWN_ACTIVATION_BYTES, weight_bytes, 4 * at_least)))
+    return Interval(
+        float(at_least), max(UNKNOWN_ACTIVATION_BYTES, UNKNOWN_ACTIVATION_SHARE * weight_bytes, 4.0 * at_least)
+    )
 
 
 def growth(config: SessionConfig) -> float:

@@ -37,6 +37,13 @@ REORDERED: Mapping[str, tuple[int, ...]] = {
     "QLinearConv": (3,),
 }
 """Operator -> which of its inputs it stores in another layout."""
+GATHERS: Mapping[str, tuple[int, ...]] = {
+    "Gather": (0,),
+    "GatherND": (0,),
+    "EmbedLayerNormalization": (2, 3, 4),
+    "GatherBlockQuantized": (0, 2, 3),
+}
+"""Operator -> the inputs it takes rows of."""
 NOT_DERIVED = frozenset(("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial"))
 """Operators that are not computed at load, whatever their inputs."""
 VIEWS = frozenset(("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"))
@@ -70,7 +77,19 @@ def weight_memory(model: OnnxModel) -> WeightMemory:
         reordered=_used(model, REORDERED, known),
         derived=int(derived),
         nested=sum(tensor.bytes for tensor in model.tensors if tensor.nested),
+        gathered=_gathered(model),
     )
+
+
+def _gathered(model: OnnxModel) -> int:
+    """Bytes of the mapped tensors that are read by rows and in no other way."""
+    rows: set[str] = set()
+    other: set[str] = set()
+    for node in model.nodes:
+        table = GATHERS.get(node.operator, ())
+        for position, name in enumerate(node.inputs):
+            (rows if position in table else other).add(name)
+    return sum(tensor.bytes for tensor in model.tensors if tensor.external is not None and tensor.name in rows - other)
 
 
 def _extent(tensor: Tensor) -> tuple[int, float]:

@@ -4,8 +4,8 @@ A session with n intra-op threads runs on the calling thread and starts n - 1 of
 A session for which no number was asked gets what the sessions alive have left over, at least the calling thread.
 
 onnxruntime (1.23 and newer) can share one pool between sessions, but that is for whole applications: once it is set
-every session of the process has to use it, also those that other libraries open, or fails; it can be set only before the
-first session, and in one size; and its idle threads spin, which `SessionConfig.spinning` is off for.
+every session of the process has to use it, also those that other libraries open, or fails; it can be set only before
+the first session, and in one size; and its idle threads spin, which `SessionConfig.spinning` is off for.
 """
 
 from __future__ import annotations

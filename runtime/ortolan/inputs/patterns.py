@@ -22,7 +22,7 @@ def objection(pattern: str) -> str | None:
     if len(pattern) > LONGEST:
         return f"it has {len(pattern)} characters, more than {LONGEST}"
     groups: list[bool] = []
-    """Of each open group: whether it holds an alternative or an unbounded repetition."""
+    """Of each open group: whether it matches in more than one way."""
     position, closed = 0, False
     while position < len(pattern):
         character = pattern[position]
@@ -42,15 +42,14 @@ def objection(pattern: str) -> str | None:
             if groups:
                 groups[-1] = True
             closed = False
-        elif character in "*+{":
+        elif character in "*+{" or (character == "?" and not pattern.startswith("(", position - 1)):
             least, most, length = _repeats(pattern, position)
             if max(least, most or 0) > MOST_REPEATS:
                 return f"it repeats more than {MOST_REPEATS} times at position {position}"
-            if most is None or most > 1:
-                if closed:
-                    return f"it repeats what repeats or varies by itself at position {position}"
-                if groups and length and most is None:
-                    groups[-1] = True
+            if closed and (most is None or most > 1):
+                return f"it repeats what repeats or varies by itself at position {position}"
+            if groups and most != least:
+                groups[-1] = True
         elif character != "?":
             closed = False
         position += max(length, 1)
@@ -77,7 +76,7 @@ def _class_length(pattern: str, start: int) -> int:
 def _repeats(pattern: str, start: int) -> tuple[int, int | None, int]:
     """Fewest and most repeats of the quantifier at ``start`` (None: unbounded), and its length; a plain ``{`` is 1."""
     if pattern[start] != "{":
-        return 0, None, 1
+        return (0, 1, 1) if pattern[start] == "?" else (0, None, 1)
     end = pattern.find("}", start)
     numbers = pattern[start + 1 : end].split(",") if end > 0 else []
     if not 1 <= len(numbers) <= 2 or not all(n == "" or (n.isdecimal() and len(n) < 10) for n in numbers):

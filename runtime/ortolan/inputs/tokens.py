@@ -20,7 +20,6 @@ LONGEST = 1 << 20
 """Most tokens that a configuration may allow a text."""
 
 _KEYS = ("kind", "tokenizer", "vocabulary", "max_length", "truncation", "padding")
-_SIDES = ("right", "left")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +70,12 @@ def parse_config(raw: Mapping[str, object], path: str) -> TokenConfig:
     tokenizer, truncation, padding = raw["tokenizer"], raw["truncation"], raw["padding"]
     if not isinstance(tokenizer, str) or not tokenizer:
         raise ManifestError(f"{path}.tokenizer", f"expected the name of an asset, found {tokenizer!r}")
-    if truncation is not None and truncation not in _SIDES:
+    if truncation is not None and truncation != "right" and truncation != "left":
         raise ManifestError(f"{path}.truncation", f"expected 'right', 'left' or null, found {truncation!r}")
     if not isinstance(padding, dict):
         raise ManifestError(f"{path}.padding", f"expected an object, found {type(padding).__name__}")
     _check_keys(padding, ("side", "id", "type_id"), f"{path}.padding")
-    if padding["side"] not in _SIDES:
+    if padding["side"] not in ("right", "left"):
         raise ManifestError(f"{path}.padding.side", f"expected 'right' or 'left', found {padding['side']!r}")
     vocabulary = _integer(raw["vocabulary"], f"{path}.vocabulary", 1, 1 << 31)
     return TokenConfig(

@@ -4,7 +4,7 @@ Its configuration::
 
     {"input": {"kind": "tokens", ...},     # see ortolan.inputs.tokens
      "output": "last_hidden_state",        # float32 [batch, sequence, d], or [batch, d] if the model pools by itself
-     "pooling": "mean",                    # mean, cls, max or last, of the tokens that are no padding; null for [batch, d]
+     "pooling": "mean",                    # mean, cls, max or last, padding left out; null for [batch, d]
      "normalize": true}                    # whether vectors are divided by their Euclidean length
 """
 
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ortolan.errors import BundleError, ManifestError
-from ortolan.tasks.runner import Encoded
 from ortolan.tasks.texts import open_text_input
 from ortolan.tasks.token_input import MASK
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
-    from ortolan.tasks.runner import Metric
+    from ortolan.tasks.runner import Encoded, Metric
     from ortolan.tasks.texts import TextTensors
     from ortolan.types import Array, RunControl, Session
 
@@ -85,7 +84,7 @@ class EmbeddingRunner:
             raise ManifestError("task.config.normalize", f"expected true or false, found {normalize!r}")
         _check_output(session, output, rank=2 if pooling is None else 3)
         text_input = open_text_input(config, 1, session, read_asset)
-        return cls(session, text_input, output, pooling and POOLINGS[pooling], normalize=normalize)
+        return cls(session, text_input, output, None if pooling is None else POOLINGS[pooling], normalize=normalize)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""

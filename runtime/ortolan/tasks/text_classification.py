@@ -1,9 +1,19 @@
-"""Task ``text-classification``: a text to one of several labels."""
+"""Task ``text-classification``: a text to one of several labels.
+
+Its configuration::
+
+    {"labels": ["neg", "pos"],
+     "input": {"kind": "ngrams", ...},     # or "tokens": see ortolan.inputs.config and ortolan.inputs.tokens
+     "decision": "scores",                 # or "probabilities": the output whose largest value decides
+     "logits": "logits"}                   # may be left out: an output that is both, probabilities by its softmax
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from ortolan.bundle.fields import Record
 from ortolan.errors import ManifestError
@@ -53,6 +63,7 @@ class TextClassificationRunner:
         decision: Literal["scores", "probabilities"],
         *,
         has_probabilities: bool,
+        logits: str | None = None,
     ) -> None:
         """Args:
         session: the model, with outputs float32[batch, len(labels)].
@@ -60,12 +71,14 @@ class TextClassificationRunner:
         labels: label of each column.
         decision: the output whose largest value decides; the first of several equal ones.
         has_probabilities: whether the model has an output ``probabilities`` beside ``scores``.
+        logits: the output that scores and probabilities are made of; None if the model has them under these names.
         """
         self.session = session
         self.labels = tuple(labels)
         self.decision = decision
         self._input = text_input
         self._has_probabilities = has_probabilities
+        self._logits = logits
 
     @classmethod
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
@@ -76,6 +89,13 @@ class TextClassificationRunner:
         decision = task.config.get("decision")
         if decision != "scores" and decision != "probabilities":
             raise ManifestError("task.config.decision", f"expected 'scores' or 'probabilities', found {decision!r}")
+        logits = task.config.get("logits")
+        if logits is not None:
+            if not isinstance(logits, str):
+                raise ManifestError("task.config.logits", f"expected the name of an output, found {logits!r}")
+            require_outputs(session, {logits: len(labels)})
+            text_input = open_text_input(task.config, len(labels), session, read_asset)
+            return cls(session, text_input, labels, decision, has_probabilities=True, logits=logits)
         has_probabilities = any(spec.name == "probabilities" for spec in session.outputs)
         require_outputs(session, dict.fromkeys(("scores", "probabilities")[: 1 + has_probabilities], len(labels)))
         require_outputs(session, {decision: len(labels)})
@@ -92,6 +112,7 @@ class TextClassificationRunner:
         encoded: Encoded,  # noqa: ARG002 - part of Runner
     ) -> list[Classification]:
         """The answers to the texts at ``encoded.rows``."""
+        outputs = self._named(outputs)
         best = outputs[self.decision].argmax(axis=1).tolist()
         scores = outputs["scores"].tolist()
         if not self._has_probabilities:
@@ -100,7 +121,7 @@ class TextClassificationRunner:
 
     def decide(self, row: Mapping[str, Array]) -> int:
         """Index of the label: the largest value of the deciding output, the first of several equal ones."""
-        return int(row[self.decision].argmax())
+        return int(row[self._logits or self.decision].argmax())
 
     def warm_up(self) -> None:
         """Answer an empty text."""
@@ -113,10 +134,18 @@ class TextClassificationRunner:
             InputTypeError: it is no str.
             SessionError: the model failed.
         """
-        outputs = self.session.run(self._input.one(x), control)
+        outputs = self._named(self.session.run(self._input.one(x), control))
         best = int(outputs[self.decision][0].argmax())
         probabilities = outputs["probabilities"][0].tolist() if self._has_probabilities else None
         return self._classification(best, outputs["scores"][0].tolist(), probabilities)
+
+    def _named(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        """The outputs under the names ``scores`` and ``probabilities``."""
+        if self._logits is None:
+            return outputs
+        scores = np.asarray(outputs[self._logits], np.float32)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        return {"scores": scores, "probabilities": powers / powers.sum(axis=1, keepdims=True)}
 
     def _classification(
         self, best: int, scores: Sequence[float], probabilities: Sequence[float] | None

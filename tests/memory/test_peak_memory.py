@@ -1,0 +1,145 @@
+"""The predicted peak against real processes, and what is done with it."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ortolan
+from ortolan.errors import MemoryBudgetError
+from ortolan_convert.convert import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Make = Callable[..., object]
+    InProcess = Callable[..., dict[str, object]]
+
+LOAD_AND_RUN = """
+import json, sys
+import numpy as np
+import ortolan
+path, rows, low_memory = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+with ortolan.load(path, low_memory=low_memory, threads=1) as model:
+    spec = model.inputs[0]
+    for _ in range(5):
+        model.run({spec.name: np.ones((rows, spec.shape[1]), np.float32)})
+    memory = model.memory
+print(json.dumps({"predicted": memory.predicted_peak, "measured": memory.measured_peak}))
+"""
+CHANGING_SHAPES = """
+import json, random, sys
+import numpy as np
+import ortolan
+def private():
+    with open("/proc/self/smaps_rollup") as rows:
+        return 1024 * sum(int(row.split()[1]) for row in rows if row.startswith("Private_"))
+draw, found = random.Random(0), {}
+with ortolan.load(sys.argv[1], low_memory=sys.argv[2] == "1", threads=1) as model:
+    for run in range(1, 1001):
+        model.run({"x": np.ones((draw.randint(1, 1000), 256), np.float32)})
+        if run in (200, 1000):
+            found[run] = private()
+print(json.dumps({"after_200": found[200], "after_1000": found[1000]}))
+"""
+
+
+@pytest.mark.parametrize("low_memory", [0, 1])
+@pytest.mark.parametrize(("external", "rows"), [(False, 4), (True, 4), (True, 4000)])
+def test_a_prediction_is_above_the_peak_and_close(
+    layers: Make,
+    saved: Callable[..., Path],
+    tmp_path: Path,
+    in_process: InProcess,
+    external: bool,
+    rows: int,
+    low_memory: int,
+) -> None:
+    """Of models that are heavy in weights inside the file, in mapped ones, or in activations."""
+    path = saved(layers(4, 1024), external=external)
+    config = tmp_path / "task.yaml"
+    config.write_text(f"dims: {{rows: 1}}\nmax_dims: {{rows: {rows}}}\n", encoding="utf-8")
+    bundle = convert([path], tmp_path / "layers.bundle", config=config).bundle
+
+    found = in_process(LOAD_AND_RUN, bundle.path, rows, low_memory)
+
+    assert found["status"] == 0, found["stderr"]
+    assert 1 <= found["predicted"] / found["measured"] <= 1.5, found
+
+
+@pytest.mark.parametrize("low_memory", [0, 1])
+def test_changing_shapes_do_not_pile_up(
+    layers: Make, saved: Callable[..., Path], in_process: InProcess, low_memory: int
+) -> None:
+    """Private bytes after 1,000 runs are those after 200, give or take 2 %."""
+    found = in_process(CHANGING_SHAPES, saved(layers(4, 256)), low_memory)
+    assert found["status"] == 0, found["stderr"]
+    assert found["after_1000"] <= 1.02 * found["after_200"], found
+
+
+def test_a_bare_file_has_a_prediction(layers: Make, saved: Callable[..., Path]) -> None:
+    """Its weights, and a bound for what is unknown, on top of what the process has."""
+    path = saved(layers(2, 512))
+    with ortolan.load(path) as model:
+        memory = model.memory
+        assert memory.predicted_peak is not None
+        assert memory.predicted_peak > path.stat().st_size + 40_000_000
+        assert any("unknown" in note for note in model.plan.notes)
+
+
+def test_a_refusal_names_the_parts(layers: Make, saved: Callable[..., Path], tmp_path: Path) -> None:
+    """And what may help; nothing was loaded."""
+    bundle = convert([saved(layers(4, 512))], tmp_path / "layers.bundle").bundle
+    with pytest.raises(MemoryBudgetError) as caught:
+        ortolan.load(bundle.path, max_memory="1MB")
+    message = str(caught.value)
+    for part in ("process up to", "weights up to", "prepacking up to", "activations up to"):
+        assert part in message
+    assert message.endswith("raise max_memory, or try low_memory=True, or take a smaller variant or model")
+    with pytest.raises(MemoryBudgetError, match=r"raise max_memory, or take a smaller variant or model$"):
+        ortolan.load(bundle.path, max_memory="1MB", low_memory=True)
+
+
+def test_what_the_process_has_already_counts(layers: Make, saved: Callable[..., Path], tmp_path: Path) -> None:
+    """The budget is the process's: an application's own memory leaves less for the model."""
+    bundle = convert([saved(layers(1, 64))], tmp_path / "layers.bundle").bundle
+    with ortolan.load(bundle.path) as model:
+        before = model.memory.predicted_peak
+    own = bytearray(100_000_000)
+    own[::4096] = b"x" * len(own[::4096])
+    with ortolan.load(bundle.path) as model:
+        after = model.memory.predicted_peak
+    assert before is not None and after is not None
+    assert after - before > 90_000_000
+
+
+def test_a_bundle_says_what_its_activations_take(layers: Make, saved: Callable[..., Path], tmp_path: Path) -> None:
+    """As a function of its free dimensions, with the largest sizes it was declared for."""
+    config = tmp_path / "task.yaml"
+    config.write_text("dims: {rows: 2}\nmax_dims: {rows: 50}\n", encoding="utf-8")
+    bundle = convert([saved(layers(2, 64))], tmp_path / "layers.bundle", config=config).bundle
+    manifest = bundle.manifest
+    info = manifest.components[0].variants[0].info
+    assert (manifest.dims, manifest.largest) == ({"rows": 2}, {"rows": 50})
+    assert info.macs is not None and info.macs.at(manifest.dims) == 2 * 2 * 64 * 64
+    assert info.activation_bytes is not None
+    assert info.activation_bytes.at({"rows": 10}) >= 3 * 10 * 64 * 4
+    assert info.weights is not None and info.weights.repacked == 2 * 64 * 64 * 4
+    ours = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))["additional_metadata"]["ortolan"]
+    assert ours["max_dims"] == {"rows": 50}
+
+
+def test_axes_without_a_name_are_called_after_their_input(
+    model_of: Make, saved: Callable[..., Path], tmp_path: Path
+) -> None:
+    """So that their sizes can be given, and costs can depend on them."""
+    path = saved(model_of("g (float[?, 4] x) => (float[?, 4] y) { y = Relu(x) }"))
+    config = tmp_path / "task.yaml"
+    config.write_text("dims: {x.0: 3}\n", encoding="utf-8")
+    bundle = convert([path], tmp_path / "layers.bundle", config=config).bundle
+    info = bundle.manifest.components[0].variants[0].info
+    assert bundle.manifest.dims == {"x.0": 3}
+    assert info.activation_bytes is not None and info.activation_bytes.at({"x.0": 10}) == 2 * 10 * 4 * 4
