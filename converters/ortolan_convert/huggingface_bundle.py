@@ -166,6 +166,7 @@ def _prepare(transformer: Transformer, samples: TextSamples | None, say: Progres
         tokenizer=TOKENIZER,
         vocabulary=transformer.vocabulary,
         max_length=transformer.max_length,
+        lowercase=source.lower_case,
         truncation=tokenizer.truncation_side,
         padding=tokenizer.padding_side,
         pad_id=tokenizer.pad_token_id,
@@ -198,12 +199,13 @@ def _questions(samples: TextSamples | None, tokenizer: object) -> Questions:
         samples = TextSamples(tuple(samples.texts[row] for row in rows), labels)
     words = sorted(word for word in tokenizer.get_vocab() if word.isalpha())  # type: ignore[attr-defined]
     asked = questions_of(samples, words, "word")
-    count = asked.count if samples is not None else MADE_UP
-    own, others = asked.texts[:count], asked.texts[asked.count :]
+    own, others = asked.texts[: asked.count], asked.texts[asked.count :]
+    if samples is None:
+        own = tuple(filter(_is_text, own))[:MADE_UP]
     for position, text in enumerate(own):
         if not _is_text(text):
             raise ConversionError(f"sample {position}: expected text, found a lone surrogate, which no tokenizer takes")
-    return replace(asked, texts=(*own, *filter(_is_text, others)), count=count)
+    return replace(asked, texts=(*own, *filter(_is_text, others)), count=len(own))
 
 
 def _is_text(text: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ortolan.bundle.description import FileEntry
 from ortolan.choose import cost
 from ortolan.choose.cost import predict
 from ortolan.errors import UnknownNameError
@@ -105,8 +107,39 @@ def test_memory_is_the_sum_of_its_parts(manifest: Callable[..., Manifest], pi: P
     assert prediction.parts["weights"] == Interval(802_000, 2 * 802_000)
     assert prediction.parts["prepacking"] == Interval(0, 802_000)
     assert prediction.parts["assets"] == Interval(500_000, 1_000_000)
-    assert prediction.parts["activations"] == Interval(1600, 3200)
+    assert prediction.parts["activations"] == Interval(1600, cost.ARENA_GROWTH * 1600)
     assert prediction.peak_memory.high == pytest.approx(sum(part.high for part in prediction.parts.values()))
+
+
+def test_memory_is_there_for_the_largest_sizes(manifest: Callable[..., Manifest], pi: Profile) -> None:
+    """The upper end is at the sizes that the bundle was declared for, the lower at the usual ones."""
+    bundle = replace(manifest(), max_dims={"batch": 8, "terms": 200})
+
+    activations = predict(bundle, bundle.variant("fp32"), pi, SessionConfig()).parts["activations"]
+
+    assert activations == Interval(16 * 100, cost.ARENA_GROWTH * 16 * 8 * 200)
+
+
+def test_weights_beside_the_model_are_told_from_the_files(manifest: Callable[..., Manifest], pi: Profile) -> None:
+    """Where the manifest does not say more, the sizes of the variant's files do."""
+    bundle = manifest()
+    files = {**bundle.files, "model/fp32/model.onnx": FileEntry(1000, "0" * 64)}
+    files["model/fp32/weights.bin"] = FileEntry(800_000, "0" * 64)
+
+    parts = predict(replace(bundle, files=files), bundle.variant("fp32"), pi, SessionConfig(prepack=False)).parts
+
+    assert parts["weights"] == Interval(1000, 2000 + 800_000)
+    assert "prepacking" not in parts
+
+
+def test_a_tokenizer_takes_more_than_its_file(manifest: Callable[..., Manifest], pi: Profile) -> None:
+    """The library and its tables."""
+    bundle = manifest()
+    files = {**bundle.files, "assets/tokenizer.json": FileEntry(400_000, "0" * 64)}
+
+    parts = predict(replace(bundle, files=files), bundle.variant("fp32"), pi, SessionConfig()).parts
+
+    assert parts["assets"].high == 1_000_000 + cost.TOKENIZER_BYTES + cost.TOKENIZER_EXPANSION * 400_000
 
 
 def test_low_memory_settings_lower_the_prediction(manifest: Callable[..., Manifest], pi: Profile) -> None:

@@ -243,7 +243,7 @@ def test_a_bare_file_is_a_model_of_tensors(doubling: Path) -> None:
         assert model.task == "tensor"
         assert str(model.plan) == (
             "model on cpu, 1 thread: a bare .onnx file leaves no choice\n"
-            "  note: a bare .onnx file does not say what its activations take: unknown, and put at 17 MB; "
+            "  note: a bare .onnx file does not say what its activations take: unknown, and put at 13 MB; "
             "`ortolan convert` works them out"
         )
         assert model.run({"x": np.ones((1, 4), np.float32)})["y"].tolist() == [[2, 2, 2, 2]]
@@ -263,7 +263,7 @@ def test_a_bare_file_larger_than_the_budget_is_refused(doubling: Path) -> None:
     """The message names the parts, and what may help."""
     message = (
         r"model\.onnx needs up to .* of memory \(predicted\), only 10 bytes allowed \(process up to .*, "
-        r"activations up to 17 MB\); raise max_memory, or try low_memory=True, or take a smaller variant or model$"
+        r"activations up to 13 MB\); raise max_memory, or try low_memory=True, or take a smaller variant or model$"
     )
     with pytest.raises(MemoryBudgetError, match=message):
         ortolan.load(doubling, max_memory=10)

@@ -94,6 +94,15 @@ def test_the_left_end_is_cut_where_that_is_declared() -> None:
     assert opened(changed(truncation="left")).encode("a b c a b c")[0] == [2, 6, 4, 5, 6, 3]
 
 
+def test_lower_case() -> None:
+    """Python's rules, among them the sigma at the end of a word."""
+    vocabulary = VOCABULARY | {"ςσς": 8}
+    raw = tokenizer_json(model={"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"})
+    assert opened(changed(lowercase=True)).encode("A b C")[0] == [2, 4, 5, 6, 3]
+    assert opened(changed(lowercase=True), raw).encode("ςΣΣ")[0] == [2, 8, 3]
+    assert opened(raw=raw).encode("A b C")[0] == [2, 1, 5, 1, 3]
+
+
 def test_a_text_that_is_too_long_is_refused_where_nothing_is_truncated() -> None:
     """The message says how many tokens there are and may be."""
     encoder = opened(changed(truncation=None))
@@ -125,7 +134,7 @@ def test_any_text_is_encoded(text: str) -> None:
 
 def test_the_configuration_survives_json() -> None:
     """What is written is what is read."""
-    config = changed(truncation=None, padding="left", pad_id=3, pad_type_id=1)
+    config = changed(truncation=None, lowercase=True, padding="left", pad_id=3, pad_type_id=1)
     assert parse_config(json.loads(json.dumps(config.to_json())), "x") == config
 
 
@@ -136,6 +145,7 @@ def test_the_configuration_survives_json() -> None:
         ({"vocabulary": 0}, "x.vocabulary: expected an int from 1 to 2147483648, found 0"),
         ({"vocabulary": True}, "x.vocabulary: expected an int from 1 to 2147483648, found True"),
         ({"max_length": 1 << 30}, "x.max_length: expected an int from 1 to 1048576, found 1073741824"),
+        ({"lowercase": "yes"}, "x.lowercase: expected true or false, found 'yes'"),
         ({"truncation": "middle"}, "x.truncation: expected 'right', 'left' or null, found 'middle'"),
         ({"padding": None}, "x.padding: expected an object, found NoneType"),
         (
@@ -147,7 +157,10 @@ def test_the_configuration_survives_json() -> None:
             "x.padding.id: expected an int from 0 to 8, found 9",
         ),
         ({"padding": {"side": "left", "id": 0}}, "x.padding.type_id: expected a value, found none"),
-        ({"stride": 1}, "x.stride: unknown key; known: kind, tokenizer, vocabulary, max_length, truncation, padding"),
+        (
+            {"stride": 1},
+            "x.stride: unknown key; known: kind, tokenizer, vocabulary, max_length, lowercase, truncation, padding",
+        ),
     ],
 )
 def test_wrong_configuration(change: dict[str, Any], message: str) -> None:

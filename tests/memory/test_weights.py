@@ -102,6 +102,7 @@ def test_weights_within_branches(weights_of: Callable[..., WeightMemory]) -> Non
         }"""
     )
     assert (found.nested, found.inside) == (16, 16)
+    assert weight_parts(found, SessionConfig())["derived constants"].high == NESTED_COPIES * 16
 
 
 def test_rows_of_a_mapped_table_are_told_apart(model_of: Make, saved: Callable[..., Path]) -> None:
@@ -125,7 +126,6 @@ def test_parts_of_a_prediction(weights_of: Callable[..., WeightMemory]) -> None:
         parts = weight_parts(found, config)
         assert parts["weights"] == Interval(size, 2 * size)
         assert parts["prepacking"] == Interval(0, REORDERED_COPIES * size)
-    assert NESTED_COPIES > 1
 
 
 def test_low_memory_repacks_nothing(layers: Make, saved: Callable[..., Path]) -> None:

@@ -94,6 +94,7 @@ def task_config(**changes: Any) -> dict[str, Any]:
         "tokenizer": "tokenizer.json",
         "vocabulary": len(WORDS),
         "max_length": 16,
+        "lowercase": False,
         "truncation": "right",
         "padding": {"side": "right", "id": 0, "type_id": 0},
     }

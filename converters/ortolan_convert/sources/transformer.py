@@ -57,18 +57,9 @@ class Transformer:
     def tokenizer_json(self) -> bytes:
         """The tokenizer for the runtime: the directory's own file, or what transformers makes of its other files."""
         file = self.source.path / TOKENIZER
-        if file.is_file() and not self.source.lower_case:
+        if file.is_file():
             return file.read_bytes()
-        backend = self.tokenizer.backend_tokenizer
-        text: str = backend.to_str()
-        if self.source.lower_case:
-            from tokenizers import Tokenizer
-            from tokenizers.normalizers import Lowercase, Sequence
-
-            lowered = Tokenizer.from_str(text)
-            own = lowered.normalizer
-            lowered.normalizer = Lowercase() if own is None else Sequence([Lowercase(), own])
-            text = lowered.to_str()
+        text: str = self.tokenizer.backend_tokenizer.to_str()
         return text.encode()
 
     def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -167,6 +158,7 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
                 dtype="float32",
                 use_safetensors=not source.pickled,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, by name
             )
             tokenizer = AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
         except OrtolanError:

@@ -69,7 +69,7 @@ PARALLEL_SHARE = 0.75
 """What each further core adds, where the work is large enough to be shared."""
 SHARED_MACS = 2e6
 """Work below that many multiply-accumulates stays on one core: waking another takes longer."""
-UNKNOWN_ACTIVATION_BYTES = 16 * 2**20
+UNKNOWN_ACTIVATION_BYTES = 12 * 2**20
 """Taken for activations that nobody knows, at least;"""
 UNKNOWN_ACTIVATION_SHARE = 0.25
 """of large models, so many bytes for each of their weights. No more than a guess: for one input of usual size."""
@@ -88,8 +88,8 @@ TOKENIZER_EXPANSION = 20.0
 Measured: 15 MB in all for MiniLM's 0.47 MB."""
 REORDERED_COPIES = 2.0
 """Weights of convolutions in the new layout, at the worst moment while the graph is optimized."""
-NESTED_COPIES = 2.0
-"""Copies of weights in graphs within nodes, beside the first: one for each graph, one for its session state."""
+NESTED_COPIES = 1.0
+"""Copies of weights in graphs within nodes, beside the first."""
 SESSION_BYTES: Mapping[str, int] = {"cpu": 16_000_000}
 """What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its
 tables and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""

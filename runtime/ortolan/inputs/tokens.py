@@ -19,7 +19,7 @@ LARGEST_FILE = 64 << 20
 LONGEST = 1 << 20
 """Most tokens that a configuration may allow a text."""
 
-_KEYS = ("kind", "tokenizer", "vocabulary", "max_length", "truncation", "padding")
+_KEYS = ("kind", "tokenizer", "vocabulary", "max_length", "lowercase", "truncation", "padding")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class TokenConfig:
         tokenizer: the asset with the tokenizer, e.g. ``"tokenizer.json"``.
         vocabulary: number of rows of the model's embedding: every id is below it.
         max_length: most tokens of a text, special ones included.
+        lowercase: whether ``str.lower`` is applied before the tokenizer, which may have a rule of its own.
         truncation: the end at which a longer text is cut; None to refuse it.
         padding: the end at which shorter texts of a batch are filled up.
         pad_id: with this id,
@@ -39,6 +40,7 @@ class TokenConfig:
     tokenizer: str
     vocabulary: int
     max_length: int
+    lowercase: bool = False
     truncation: Side | None = "right"
     padding: Side = "right"
     pad_id: int = 0
@@ -51,6 +53,7 @@ class TokenConfig:
             "tokenizer": self.tokenizer,
             "vocabulary": self.vocabulary,
             "max_length": self.max_length,
+            "lowercase": self.lowercase,
             "truncation": self.truncation,
             "padding": {"side": self.padding, "id": self.pad_id, "type_id": self.pad_type_id},
         }
@@ -70,6 +73,8 @@ def parse_config(raw: Mapping[str, object], path: str) -> TokenConfig:
     tokenizer, truncation, padding = raw["tokenizer"], raw["truncation"], raw["padding"]
     if not isinstance(tokenizer, str) or not tokenizer:
         raise ManifestError(f"{path}.tokenizer", f"expected the name of an asset, found {tokenizer!r}")
+    if not isinstance(raw["lowercase"], bool):
+        raise ManifestError(f"{path}.lowercase", f"expected true or false, found {raw['lowercase']!r}")
     if truncation is not None and truncation != "right" and truncation != "left":
         raise ManifestError(f"{path}.truncation", f"expected 'right', 'left' or null, found {truncation!r}")
     if not isinstance(padding, dict):
@@ -82,6 +87,7 @@ def parse_config(raw: Mapping[str, object], path: str) -> TokenConfig:
         tokenizer=tokenizer,
         vocabulary=vocabulary,
         max_length=_integer(raw["max_length"], f"{path}.max_length", 1, LONGEST),
+        lowercase=raw["lowercase"],
         truncation=truncation,
         padding=padding["side"],
         pad_id=_integer(padding["id"], f"{path}.padding.id", 0, vocabulary - 1),
@@ -138,7 +144,7 @@ class TokenEncoder:
             BundleError: the tokenizer failed, or gave an id that the model has no row for.
         """
         try:
-            encoded = self._tokenizer.encode(text)
+            encoded = self._tokenizer.encode(text.lower() if self.config.lowercase else text)
         except TypeError as error:
             raise _surrogate(text) from error
         except BaseException as error:
