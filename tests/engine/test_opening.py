@@ -65,6 +65,27 @@ def test_a_model_that_nobody_loads_is_to_blame(tmp_path: Path) -> None:
         open_session(tmp_path / "bad.onnx", SessionConfig(provider="azure"))
 
 
+def test_the_library_that_a_provider_lacks_is_named(
+    azure: None, doubling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime goes on with the CPU, and writes the reason to stderr alone."""
+    real = installation.onnxruntime()
+    session = real.InferenceSession(str(doubling), providers=["CPUExecutionProvider"])
+    runtime = SimpleNamespace(
+        __file__=str(tmp_path / "__init__.py"),
+        __version__=real.__version__,
+        InferenceSession=SimpleNamespace(get_provider_graph_assignment_info=None),
+    )
+    monkeypatch.setattr(opening, "onnxruntime", lambda: runtime)
+    monkeypatch.setattr(opening, "_create", lambda *_, **__: session)
+    with pytest.raises(ProviderUnavailableError, match=r"^azure could not be started here: onnxruntime says on stderr"):
+        open_session(doubling, SessionConfig(provider="azure"))
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi/libonnxruntime_providers_azure.so").write_bytes(b"no library")
+    with pytest.raises(ProviderUnavailableError, match=r"^azure could not be started here: \S+\.so: .*; azure needs"):
+        open_session(doubling, SessionConfig(provider="azure"))
+
+
 @pytest.fixture
 def taking(azure: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """That provider is said to have taken every node."""
