@@ -59,8 +59,8 @@ def plan_for(
     *,
     max_memory: int | None = None,
     tuned: bool = False,
-) -> tuple[Plan, int | None]:
-    """The plan for this machine, and the upper end of the peak memory it was made with, in bytes.
+) -> tuple[Plan, int | None, frozenset[str]]:
+    """The plan for this machine, and what else was found on the way.
 
     Args:
         manifest: of the bundle.
@@ -68,6 +68,10 @@ def plan_for(
         config: what was asked for.
         max_memory: bytes the process may take at its peak; None for what is free.
         tuned: whether other providers and numbers of threads may take its place: those that were measured here.
+
+    Returns:
+        the plan; the upper end of the peak memory it was made with, in bytes; and the providers on which the answers of
+        its variants were found to agree with the golden samples, on this machine.
 
     Raises:
         UnknownNameError: an unknown variant.
@@ -90,7 +94,9 @@ def plan_for(
         _raise_if_memory(considered, profile, measured, configs, max_memory, error)
         raise
     best = next(one for one in plan.assessments if one.candidate == plan.chosen)
-    return plan, None if best.peak_memory is None else int(best.peak_memory.high)
+    peak = None if best.peak_memory is None else int(best.peak_memory.high)
+    candidates = [one.candidate for one in measured if one.faithful]
+    return plan, peak, frozenset(one.config.provider for one in candidates if one.variants == plan.chosen.variants)
 
 
 def plan_for_file(path: Path, model: OnnxModel, config: SessionConfig, *, max_memory: int | None = None) -> FilePlan:

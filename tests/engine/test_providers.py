@@ -90,7 +90,9 @@ def test_a_provider_that_is_not_built_in_names_what_brings_it(
     doubling: Path, opened: Callable[..., OrtSession]
 ) -> None:
     """The message has the pip command."""
-    with pytest.raises(ProviderUnavailableError, match=r"not cuda; pip uninstall \S+, then pip install 'ortolan\[cuda\]'"):
+    with pytest.raises(
+        ProviderUnavailableError, match=r"not cuda; pip uninstall \S+, then pip install 'ortolan\[cuda\]'"
+    ):
         opened(doubling, provider="cuda")
 
 

@@ -29,6 +29,7 @@ HERE = "here"
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def devices(as_json: bool) -> None:
     """Show the facts of this machine, its execution providers and its state directory."""
+    from ortolan.engine.installation import mixture
     from ortolan.hardware.probe import probe, probe_state
     from ortolan.state import state_directory
 
@@ -50,6 +51,7 @@ def devices(as_json: bool) -> None:
         *_state_rows(now),
         ("hardware id", hardware.id),
         ("onnxruntime", versions or "not installed; pip install 'ortolan[cpu]'"),
+        *(("", f"mind: {mixed}") for mixed in [mixture()] if mixed),
         ("state", "none: no state directory can be written" if directory is None else str(directory)),
     ]
     for name, value in rows:

@@ -61,8 +61,8 @@ def advice(root: Path = Path("/")) -> str:
 def wheels() -> tuple[tuple[str, str], ...]:
     """Name and version of every installed distribution that brings a package ``onnxruntime``.
 
-    They share one directory, so what is there of several is a mixture: the files of the one installed last over those of
-    the others.
+    They share one directory, so what is there of several is a mixture: the files of the one installed last lie over
+    those of the others.
     """
     from importlib.metadata import distributions
 
