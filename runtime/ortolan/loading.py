@@ -152,9 +152,9 @@ def _load_bundle(
         if provider is not None or measured == "cpu":
             raise
         # Nobody asked for that provider: it was measured to be the best one, and its driver has gone since.
-        plan, *rest = plan_for(manifest, variant, config, max_memory=max_memory)
+        plan, peak, compared = plan_for(manifest, variant, config, max_memory=max_memory)
         note = f"{measured} was measured to be the best here and could not be used: {error}"
-        return _open(bundle, kind, replace(plan, notes=(note, *plan.notes)), *rest)
+        return _open(bundle, kind, replace(plan, notes=(note, *plan.notes)), peak, compared)
 
 
 def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | None, compared: frozenset[str]) -> Model:
