@@ -178,7 +178,8 @@ def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | N
             plan = _with_notes(plan, session.config, session.notes)
             used = session.config.provider
             if used != "cpu" and used not in compared:  # the bundle was made on the CPU
-                plan = replace(plan, notes=(*plan.notes, _NOT_COMPARED.format(used)))
+                made_for = "" if used in chosen.info.providers else f"{name} was not made for {used}, and "
+                plan = replace(plan, notes=(*plan.notes, made_for + _NOT_COMPARED.format(used)))
         runner = open_task(bundle, sessions)
         model = kind(
             sessions,

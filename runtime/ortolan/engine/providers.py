@@ -140,7 +140,9 @@ PROVIDERS: Mapping[str, Provider] = {
             # Left alone it rounds weights to float16, and takes all of a graph or nothing.
             options=(("weights", "f32"), ("partial", "1")),
             threads_option="threads",
-            # Tried with onnxruntime-ggml 0.2.0: convolutions of one dimension only, recurrent layers LSTM only.
+            # Tried with onnxruntime-ggml 0.2.0: convolutions of one dimension only, recurrent layers LSTM only. It does
+            # take dynamic int8 where quantizing and product stand together, and multiplies floats for it: the answers
+            # are off by as much as int8 is from float32.
             excludes=_INTEGER
             | _CLASSICAL
             | {"Conv", "ConvTranspose", "Einsum", "GRU", "RNN", "MatMulNBits", "NonMaxSuppression", "NonZero"},
