@@ -6,8 +6,9 @@ import importlib.util
 import json
 import os
 import platform
+import runpy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,20 +19,7 @@ from ortolan.errors import Cancelled, MissingPackageError
 from ortolan.hardware.probe import probe
 from ortolan.tasks.golden import agrees
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-
-def _answering() -> ModuleType:
-    path = Path(__file__).with_name("answering.py")
-    spec = importlib.util.spec_from_file_location("answering", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
+numbers = runpy.run_path(str(Path(__file__).with_name("answering.py")))["numbers"]
 BOARD = os.environ.get("ORTOLAN_TEST_BOARD", "")
 BUNDLES = Path(os.environ.get("ORTOLAN_TEST_BUNDLES", ""))
 pytestmark = pytest.mark.skipif(not BOARD, reason="`make test-aarch64` emulates the boards this needs")
@@ -137,7 +125,7 @@ def asked() -> dict[str, Any]:
 def test_images_rows_sound_and_texts_get_the_answers_of_x86(name: str, asked: dict[str, Any]) -> None:
     """Arrays of an image's right size, rows of a table, sound chunk by chunk, tokens of the wheel for aarch64."""
     with ortolan.load(BUNDLES / f"{name}.bundle") as model:
-        found = [_answering().numbers(name, model, one) for one in asked[f"{name}.asked"]]
+        found = [numbers(name, model, one) for one in asked[f"{name}.asked"]]
     np.testing.assert_allclose(found, asked[f"{name}.answered"], atol=CLOSE)
 
 

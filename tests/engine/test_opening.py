@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-AZURE = Provider(name="azure", ort_name="AzureExecutionProvider", install="never", note="needs nothing")
-"""A provider that PyPI's CPU wheel has and that runs none of these nodes."""
-
-
-@pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that is there and takes no node."""
-    if AZURE.ort_name not in installation.onnxruntime().get_available_providers():
-        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
-    monkeypatch.setitem(PROVIDERS, "azure", AZURE)
-
 
 @pytest.fixture
 def broken(azure: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +119,7 @@ def test_zeros_that_no_provider_can_run_tell_nothing(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(trial, "run_on_zeros", run)
     monkeypatch.setattr(opening.placement, "works", lambda nodes, provider: True)
-    opened = opening.open_on("m.onnx", SessionConfig(provider="azure"), AZURE, strict=True)
+    opened = opening.open_on("m.onnx", SessionConfig(provider="azure"), PROVIDERS["azure"], strict=True)
     assert opened.nodes == {"azure": {"Add": 1}}
 
 

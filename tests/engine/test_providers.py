@@ -28,17 +28,6 @@ if TYPE_CHECKING:
 
     from ortolan.engine import OrtSession
 
-AZURE = Provider(name="azure", ort_name="AzureExecutionProvider", install="never", note="needs nothing")
-"""A provider that PyPI's CPU wheel has and that runs none of these nodes: what a broken accelerator looks like."""
-
-
-@pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that is there and takes no node."""
-    if AZURE.ort_name not in installation.onnxruntime().get_available_providers():
-        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
-    monkeypatch.setitem(PROVIDERS, "azure", AZURE)
-
 
 @pytest.mark.parametrize("row", PROVIDERS.values(), ids=lambda row: row.name)
 def test_both_names_find_a_provider(row: Provider) -> None:

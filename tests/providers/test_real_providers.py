@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -34,22 +34,10 @@ from ortolan.tasks.golden import agrees
 from ortolan.types import Candidate, Measurement, SessionConfig
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from ortolan.engine.providers import Provider
 
 
-def _operators() -> ModuleType:
-    path = Path(__file__).with_name("operators.py")
-    spec = importlib.util.spec_from_file_location("provider_operators", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-OPERATORS = _operators()
+OPERATORS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("operators.py"))))
 TENSORS = ("fp32", "fp16", "int8", "conv", "magika")
 TEXTS = ("char", "word", "clusters")
 
