@@ -24,6 +24,7 @@ from ortolan.choose.measurements import store
 from ortolan.engine import installation, open_session, opening, runtime_id
 from ortolan.engine.placement import WORK
 from ortolan.engine.providers import PROVIDERS, available
+from ortolan.engine.usable import obstacle
 from ortolan.errors import (
     ModelFileError,
     NoCandidateError,
@@ -56,6 +57,11 @@ ROUNDED = {("openvino", "MatMulNBits"), ("openvino", "DynamicQuantizeMatMul")}
 def test_it_is_there(provider: str) -> None:
     """Its wheel is the one that is installed, and no other accelerator is claimed."""
     assert set(available()) == {"cpu", provider}
+
+
+def test_it_runs_here(usable: str) -> None:
+    """What `ortolan devices` tries."""
+    assert obstacle(usable) is None
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -371,6 +377,7 @@ def test_a_provider_that_fails_to_start_is_no_cpu_in_disguise(usable: str, bundl
 
 WITHOUT_DRIVER = """
 import sys, ortolan
+from ortolan.engine.usable import obstacle
 from ortolan.errors import ProviderUnavailableError
 try:
     ortolan.load(sys.argv[1], provider="webgpu")
@@ -379,6 +386,7 @@ except ProviderUnavailableError as error:
 with ortolan.load(sys.argv[1], provider="webgpu-or-cpu") as model:
     print(model.plan.chosen.config.provider, model.check().drop)
     print(model.plan.notes[0])
+print(obstacle("webgpu"))
 """
 
 
@@ -397,7 +405,8 @@ def test_webgpu_without_its_driver_says_so(provider: str, bundles: Path) -> None
         timeout=120,
         check=True,
     )
-    error, answer, note = done.stdout.splitlines()
+    error, answer, note, obstacle = done.stdout.splitlines()
+    assert obstacle.startswith("webgpu could not load a model of one node: Failed to get a WebGPU adapter")
     assert "Failed to get a WebGPU adapter" in error
     assert error.endswith("; webgpu needs a GPU with a Vulkan driver and its loader libvulkan.so.1")
     assert answer == "cpu 0.0"
