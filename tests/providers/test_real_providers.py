@@ -218,8 +218,8 @@ def test_the_table_of_exclusions_is_right(usable: str, tmp_path: Path, operator:
         np.testing.assert_allclose(ours[name], value, rtol=tolerance, atol=tolerance * float(np.abs(value).max()))
 
 
-def _measure(path: Path, provider: str, seconds: float) -> None:
-    """Keep a measurement of the reference as `ortolan bench` does, whose golden answers were right."""
+def _measure(path: Path, provider: str, seconds: float, *, faithful: bool = True) -> None:
+    """Keep a measurement of the reference as `ortolan bench` does; whether its golden answers were right."""
     manifest = open_bundle(path).manifest
     store(
         Measurement(
@@ -233,7 +233,7 @@ def _measure(path: Path, provider: str, seconds: float) -> None:
             samples=((seconds,) * 100,) * 5,
             peak_memory=50_000_000,
             validity="valid",
-            faithful=True,
+            faithful=faithful,
         )
     )
 
@@ -250,6 +250,22 @@ def test_the_provider_that_was_measured_to_be_faster_is_chosen(usable: str, bund
     _measure(path, "cpu", 1e-4)
     with ortolan.load(path) as model:
         assert model.plan.chosen.config.provider == "cpu"
+
+
+def test_wrong_answers_are_remembered(usable: str, bundles: Path) -> None:
+    """What `ortolan bench` found them to be; best effort takes the CPU for it."""
+    path = bundles / "fp32.bundle"
+    _measure(path, usable, 1e-3)
+    with ortolan.load(path, provider=f"{usable}-or-cpu") as model:
+        assert model.plan.chosen.config.provider == usable
+        assert model.plan.assessments[0].basis == "measured"
+    _measure(path, usable, 1e-3, faithful=False)
+    with pytest.raises(NoCandidateError, match=f"fp32 on {usable}.* its golden answers were wrong on this hardware"):
+        ortolan.load(path, provider=usable)
+    with ortolan.load(path, provider=f"{usable}-or-cpu") as model:
+        assert model.plan.chosen.config.provider == "cpu"
+        assert model.plan.notes[0].startswith(f"{usable} is not used, the cpu is: ")
+        assert "its golden answers were wrong" in model.plan.notes[0]
 
 
 def test_a_measured_provider_whose_driver_has_gone_is_replaced(
