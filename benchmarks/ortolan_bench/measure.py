@@ -43,6 +43,10 @@ WARM_UP_S = 3.0
 EXERCISE_S = 2.0
 """Seconds for which the process whose memory is read runs through the inputs, at most once."""
 
+BUILD_S = 3600.0
+"""Seconds that a request may take where a provider compiles engines: TensorRT needs minutes for a network of the usual
+size, and tens of minutes on a small Jetson for a large one."""
+
 _LIMIT = 4  # a block that takes this many times its planned seconds ends early
 
 
@@ -194,6 +198,8 @@ class Instrument:
             return
         if self._progress is not None:
             doing = f"{_DOING[kind]} {self._targets[index].candidate.name}"
+            if kind == "check" and self._compiles(index):
+                doing += " (an engine is built if there is none yet: minutes)"
             left = self._estimate.seconds_left()
             self._progress(Progress(self._estimate.done, self._estimate.total, left, doing))
         start = self._clock()
@@ -206,6 +212,15 @@ class Instrument:
                 worker.kill()
         self._estimate.finish(kind, self._clock() - start)
 
+    def _compiles(self, index: int) -> bool:
+        from ortolan.engine.providers import parse
+
+        return parse(self._targets[index].candidate.config.provider)[0].engine_cache
+
+    def _patience(self, index: int) -> float:
+        """Seconds that a worker may take for one request."""
+        return max(self._settings.timeout, BUILD_S) if self._compiles(index) else self._settings.timeout
+
     def _open(self, index: int) -> float:
         """Start a worker and load the candidate in it; gives the seconds of the load."""
         target = self._targets[index]
@@ -214,7 +229,7 @@ class Instrument:
         config = target.candidate.config
         loaded = worker.ask(
             "load",
-            timeout=self._settings.timeout,
+            timeout=self._patience(index),
             path=target.path,
             variant=target.variant,
             provider=config.provider,
@@ -225,7 +240,7 @@ class Instrument:
 
     def _qualify(self, index: int) -> None:
         """In a process of its own, not timed: read the memory, then compare with the golden answers."""
-        found, timeout = self._found[index], self._settings.timeout
+        found, timeout = self._found[index], self._patience(index)
         self._open(index)
         worker = self._workers[index]
         worker.ask("exercise", timeout=timeout + EXERCISE_S, limit_s=EXERCISE_S)
@@ -237,7 +252,7 @@ class Instrument:
         self._workers.pop(index).close()
 
     def _start(self, index: int) -> None:
-        found, timeout = self._found[index], self._settings.timeout
+        found, timeout = self._found[index], self._patience(index)
         load_s = self._open(index)
         worker = self._workers[index]
         first_run_s = protocol.number(worker.ask("first_run", timeout=timeout), "first_run_s")

@@ -15,6 +15,7 @@ from ortolan.bundle.manifest import TaskSpec, VariantInfo
 from ortolan.bundle.onnxfile import read_model
 from ortolan.bundle.write import write_bundle
 from ortolan.choose.weights import weight_memory
+from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
 from ortolan.errors import ConversionError, StorageError, TaskMismatchError
 from ortolan.inputs.datafile import TextSamples, read_texts
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from ortolan_convert.questions import Questions
     from ortolan_convert.sources.transformer import Transformer
 
-PROVIDERS = ("cpu", "cuda", "openvino", "tensorrt")
 MOST_SAMPLES = 2000
 """Samples that are compared; of more, evenly spread ones."""
 MADE_UP = 300
@@ -299,7 +299,7 @@ def _info(made: Made) -> VariantInfo:
     costs = costs_of(path, model)
     return VariantInfo(
         precision=made.name,
-        providers=PROVIDERS,
+        providers=able(model.operators),
         min_onnxruntime=FLOOR,
         weight_bytes=made.weight_bytes,
         macs=costs.macs,

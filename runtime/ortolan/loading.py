@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from ortolan.errors import StorageError, TaskMismatchError, UsageError
+from ortolan.errors import ProviderUnavailableError, StorageError, TaskMismatchError, UsageError
 from ortolan.model import (
     Clusterer,
     Embedder,
@@ -24,6 +24,7 @@ from ortolan.model import (
 from ortolan.types import Candidate, Plan, SessionConfig
 
 if TYPE_CHECKING:
+    from ortolan.bundle.directory import Bundle
     from ortolan.types import Session
 
 ModelT = TypeVar("ModelT", bound=Model)
@@ -123,6 +124,11 @@ def load(
     return _load_bundle(target, as_, variant, provider, config, limit, verify)
 
 
+_NOT_COMPARED = (
+    "its answers on {} were not compared with the source's here: check() of the model does, or `ortolan bench`"
+)
+
+
 def _load_bundle(
     path: Path,
     as_: type[Model],
@@ -133,14 +139,30 @@ def _load_bundle(
     verify: Literal["once", "full"],
 ) -> Model:
     from ortolan.bundle.directory import open_bundle
-    from ortolan.engine import open_session
     from ortolan.planning import plan_for
-    from ortolan.tasks import open_task
 
     bundle = open_bundle(path, verify=verify)
     manifest = bundle.manifest
     kind = _class_for(path, manifest.task.name, as_)
-    plan, predicted_peak = plan_for(manifest, variant, config, max_memory=max_memory, tuned=provider is None)
+    found = plan_for(manifest, variant, config, max_memory=max_memory, tuned=provider is None)
+    try:
+        return _open(bundle, kind, *found)
+    except ProviderUnavailableError as error:
+        measured = found[0].chosen.config.provider
+        if provider is not None or measured == "cpu":
+            raise
+        # Nobody asked for that provider: it was measured to be the best one, and its driver has gone since.
+        plan, peak, compared = plan_for(manifest, variant, config, max_memory=max_memory)
+        note = f"{measured} was measured to be the best here and could not be used: {error}"
+        return _open(bundle, kind, replace(plan, notes=(note, *plan.notes)), peak, compared)
+
+
+def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | None, compared: frozenset[str]) -> Model:
+    """The model that a plan describes; the last three arguments are what ``plan_for`` gives."""
+    from ortolan.engine import open_session
+    from ortolan.tasks import open_task
+
+    manifest = bundle.manifest
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for component, name in plan.chosen.variants:
@@ -154,6 +176,10 @@ def _load_bundle(
             stack.callback(session.close)
             sessions[component] = session
             plan = _with_notes(plan, session.config, session.notes)
+            used = session.config.provider
+            if used != "cpu" and used not in compared:  # the bundle was made on the CPU
+                made_for = "" if used in chosen.info.providers else f"{name} was not made for {used}, and "
+                plan = replace(plan, notes=(*plan.notes, made_for + _NOT_COMPARED.format(used)))
         runner = open_task(bundle, sessions)
         model = kind(
             sessions,
@@ -184,7 +210,7 @@ def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: 
     expected = plan_for_file(path, content, config, max_memory=max_memory)
     session = open_session(path, config)
     chosen = Candidate((("model", path.stem),), session.config)
-    plan = Plan(chosen, reason="a bare .onnx file leaves no choice", notes=(*expected.notes, *session.notes))
+    plan = Plan(chosen, reason="a bare .onnx file leaves no choice", notes=(*session.notes, *expected.notes))
     return Model({"model": session}, None, plan=plan, predicted_peak=expected.predicted_peak)
 
 

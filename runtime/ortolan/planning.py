@@ -20,7 +20,7 @@ from ortolan.choose.selector import select
 from ortolan.choose.units import format_size
 from ortolan.choose.weights import weight_memory
 from ortolan.engine.installation import onnxruntime, parse_version, require, runtime_id
-from ortolan.engine.providers import available
+from ortolan.engine.providers import BEST_EFFORT, available
 from ortolan.errors import MemoryBudgetError, NoCandidateError
 from ortolan.hardware.estimate import BASE_MEMORY_BYTES
 from ortolan.hardware.facts import HardwareState
@@ -59,8 +59,8 @@ def plan_for(
     *,
     max_memory: int | None = None,
     tuned: bool = False,
-) -> tuple[Plan, int | None]:
-    """The plan for this machine, and the upper end of the peak memory it was made with, in bytes.
+) -> tuple[Plan, int | None, frozenset[str]]:
+    """The plan for this machine, and what else was found on the way.
 
     Args:
         manifest: of the bundle.
@@ -68,6 +68,10 @@ def plan_for(
         config: what was asked for.
         max_memory: bytes the process may take at its peak; None for what is free.
         tuned: whether other providers and numbers of threads may take its place: those that were measured here.
+
+    Returns:
+        the plan; the upper end of the peak memory it was made with, in bytes; and the providers on which the answers of
+        its variants were found to agree with the golden samples, on this machine.
 
     Raises:
         UnknownNameError: an unknown variant.
@@ -78,7 +82,7 @@ def plan_for(
     considered = manifest if variant is None else manifest.subset([variant])
     profile = here(onnxruntime=dict.fromkeys(available(), str(onnxruntime().__version__)))
     digests = [manifest.variant_digest(one) for one in _variants(considered)]
-    measured = load_summaries(digests, profile.hardware.id, runtime_id())
+    measured = _with_best_effort(load_summaries(digests, profile.hardware.id, runtime_id()), config)
     configs = measured_configs(config, measured) if tuned else [config]
     state = probe_memory()
     profile = _in_this_process(profile, config, state.resident_bytes)
@@ -88,9 +92,16 @@ def plan_for(
     except NoCandidateError as error:
         _require_new_enough(considered)
         _raise_if_memory(considered, profile, measured, configs, max_memory, error)
-        raise
+        strict = config.provider.removesuffix(BEST_EFFORT)
+        if strict == config.provider:
+            raise
+        on_cpu = replace(config, provider="cpu")
+        plan, peak, compared = plan_for(manifest, variant, on_cpu, max_memory=max_memory)
+        return replace(plan, notes=(f"{strict} is not used, the cpu is: {error}", *plan.notes)), peak, compared
     best = next(one for one in plan.assessments if one.candidate == plan.chosen)
-    return plan, None if best.peak_memory is None else int(best.peak_memory.high)
+    peak = None if best.peak_memory is None else int(best.peak_memory.high)
+    candidates = [one.candidate for one in measured if one.faithful]
+    return plan, peak, frozenset(one.config.provider for one in candidates if one.variants == plan.chosen.variants)
 
 
 def plan_for_file(path: Path, model: OnnxModel, config: SessionConfig, *, max_memory: int | None = None) -> FilePlan:
@@ -149,6 +160,18 @@ def measured_configs(asked: SessionConfig, measured: Iterable[Summary]) -> Seque
         if config.threads == threads and same_memory and config not in configs:
             configs.append(config)
     return configs
+
+
+def _with_best_effort(measured: tuple[Summary, ...], config: SessionConfig) -> tuple[Summary, ...]:
+    """If the CPU may take the place of a provider: also under that name, what was measured of the provider alone."""
+    strict = config.provider.removesuffix(BEST_EFFORT)
+    if strict == config.provider:
+        return measured
+    candidates = [(one, one.candidate) for one in measured if one.candidate.config.provider == strict]
+    return measured + tuple(
+        replace(one, candidate=replace(known, config=replace(known.config, provider=config.provider)))
+        for one, known in candidates
+    )
 
 
 def _require_new_enough(manifest: Manifest) -> None:

@@ -97,8 +97,8 @@ rm -rf "$root/opt/ortolan"
 
 bundles=$(mktemp -d "${TMPDIR:-/tmp}/ortolan-bundles.XXXXXX")
 trap 'rm -rf "$bundles"' EXIT
-for maker in oldest providers; do
-  (cd "$bundles" && "$top/$converter" "$top/tests/$maker/make_bundles.py" "$bundles" 2> "$bundles/log") \
+for maker in oldest providers aarch64; do
+  (cd "$bundles" && env -u PYTHONPATH "$top/$converter" "$top/tests/$maker/make_bundles.py" "$bundles" 2> "$bundles/log") \
     || { cat "$bundles/log" >&2; exit 1; }
 done
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
+import runpy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import ortolan
 from ortolan.bundle.directory import open_bundle
-from ortolan.errors import Cancelled
+from ortolan.errors import Cancelled, MissingPackageError
 from ortolan.hardware.probe import probe
 from ortolan.tasks.golden import agrees
 
+numbers = runpy.run_path(str(Path(__file__).with_name("answering.py")))["numbers"]
 BOARD = os.environ.get("ORTOLAN_TEST_BOARD", "")
 BUNDLES = Path(os.environ.get("ORTOLAN_TEST_BUNDLES", ""))
 pytestmark = pytest.mark.skipif(not BOARD, reason="`make test-aarch64` emulates the boards this needs")
@@ -29,6 +33,7 @@ BOARDS = {
 
 TEXTS = ("char", "word", "clusters")
 TENSORS = ("fp32", "fp16", "int8", "conv")
+TASKS = ("image", "table", "stream", "embed")
 CLOSE = 1e-4
 """Two processors' float32 arithmetic differs by less; of probabilities."""
 HALF = 2.0**-8
@@ -93,7 +98,7 @@ def test_probabilities_are_the_sources(expected: dict[str, dict[str, list[object
     np.testing.assert_allclose(found, expected["answers"]["char.probabilities"], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*TEXTS, *TENSORS])
+@pytest.mark.parametrize("name", [*TEXTS, *TENSORS, *TASKS])
 def test_golden_samples_are_within_fidelity(name: str) -> None:
     """Every variant, float32, float16 and int8, answers as it did on x86-64."""
     path = BUNDLES / f"{name}.bundle"
@@ -107,6 +112,41 @@ def test_golden_samples_are_within_fidelity(name: str) -> None:
             assert found.worst < HALF
             continue
         assert agrees(found, variant.info.fidelity), (variant.name, found)
+
+
+@pytest.fixture(scope="module")
+def asked() -> dict[str, Any]:
+    """What the bundles of `TASKS` were asked on x86-64, and what they answered."""
+    with np.load(BUNDLES / "asked.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_images_rows_sound_and_texts_get_the_answers_of_x86(name: str, asked: dict[str, Any]) -> None:
+    """Arrays of an image's right size, rows of a table, sound chunk by chunk, tokens of the wheel for aarch64."""
+    with ortolan.load(BUNDLES / f"{name}.bundle") as model:
+        found = [numbers(name, model, one) for one in asked[f"{name}.asked"]]
+    np.testing.assert_allclose(found, asked[f"{name}.answered"], atol=CLOSE)
+
+
+def test_sound_in_pieces_is_the_whole(asked: dict[str, Any]) -> None:
+    """The state goes from chunk to chunk, wherever the sound is cut."""
+    sound, expected = asked["stream.asked"][0], asked["stream.answered"][0]
+    with ortolan.load(BUNDLES / "stream.bundle", ortolan.Streamer) as model:
+        stream = model.stream()
+        chunks = [chunk for piece in np.array_split(sound, 17) for chunk in stream.push(piece)]
+        found = [chunk.score for chunk in (*chunks, *stream.flush())]
+    np.testing.assert_allclose(found, expected, atol=CLOSE)
+
+
+def test_an_image_file_names_what_it_needs() -> None:
+    """There is no Pillow here, and arrays needed none."""
+    assert importlib.util.find_spec("PIL") is None
+    with (
+        ortolan.load(BUNDLES / "image.bundle", ortolan.ImageClassifier) as model,
+        pytest.raises(MissingPackageError, match=r"ortolan\[image\]"),
+    ):
+        model.predict(b"\xff\xd8\xff\xe0 a JPEG file")
 
 
 def test_a_real_model_of_others_answers() -> None:

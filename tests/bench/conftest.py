@@ -55,6 +55,7 @@ class FakeMachine:
 
     def __init__(self):
         self.log = []
+        self.timeouts = {}
         self.alive = set()
         self.runs_ns = {}
         self.fail = {}
@@ -85,6 +86,7 @@ class FakeWorker:
             self.variant = arguments["variant"]
             machine.alive.add(self)
         machine.log.append((do, self.variant))
+        machine.timeouts[do] = timeout
         if machine.fail.get(self.variant) == do:
             raise WorkerFailed(f"the worker crashed during '{do}' (SIGSEGV)")
         if machine.fail.get(self.variant) == f"interrupt {do}":

@@ -1,8 +1,10 @@
 """Carrying out a schedule, with fake workers on a fake machine."""
 
+from dataclasses import replace
+
 import pytest
 
-from ortolan_bench.measure import BLOCKS, Instrument, Settings
+from ortolan_bench.measure import BLOCKS, BUILD_S, Instrument, Settings
 from ortolan_bench.workload import text_workload
 
 
@@ -142,3 +144,24 @@ def test_progress_estimates_the_time_left(machine, target):
     assert seen[0].doing == "checking fp32 on cpu"
     assert seen[-1].doing == "timing fp32 on cpu"
     assert seen[-1].seconds_left == pytest.approx(0.1)
+
+
+def test_building_an_engine_is_announced_and_not_taken_for_a_hang(machine, target):
+    """TensorRT compiles for minutes before the first answer; other providers load in the usual time."""
+    plain = target("fp32")
+    config = replace(plain.candidate.config, provider="tensorrt")
+    compiled = replace(plain, candidate=replace(plain.candidate, config=config))
+    for one, patience, remark in ((plain, 60.0, ""), (compiled, BUILD_S, " (an engine is built if there is none yet")):
+        seen = []
+        Instrument(
+            [one],
+            text_workload("golden", ["a"]),
+            Settings(seconds=1.0, processes=5, timeout=60.0),
+            spawn=machine.spawn,
+            read_sensors=machine.read_sensors,
+            progress=seen.append,
+            clock=lambda: machine.seconds,
+        ).run()
+        assert (machine.timeouts["load"], machine.timeouts["first_run"]) == (patience, patience)
+        assert seen[0].doing.startswith(f"checking {one.candidate.name}{remark}")
+        assert "engine" not in seen[-1].doing

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from ortolan.bundle.description import Provenance, Source, TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.engine import OrtSession, open_session
+from ortolan.engine.installation import onnxruntime
+from ortolan.engine.providers import PROVIDERS, Provider
 from ortolan.inputs.config import NgramConfig
 from ortolan.types import Fidelity, Interval, Polynomial, SessionConfig
 
@@ -185,3 +187,12 @@ def text_bundle(tmp_path: Path) -> Callable[..., Path]:
         return bundle.path
 
     return write
+
+
+@pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that PyPI's CPU wheel has and that takes no node: what a broken accelerator looks like."""
+    row = Provider(name="azure", ort_name="AzureExecutionProvider", install="never", note="needs nothing")
+    if row.ort_name not in onnxruntime().get_available_providers():
+        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
+    monkeypatch.setitem(PROVIDERS, "azure", row)

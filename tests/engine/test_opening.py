@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-AZURE = Provider(name="azure", ort_name="AzureExecutionProvider", install="never", note="needs nothing")
-"""A provider that PyPI's CPU wheel has and that runs none of these nodes."""
-
-
-@pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that is there and takes no node."""
-    if AZURE.ort_name not in installation.onnxruntime().get_available_providers():
-        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
-    monkeypatch.setitem(PROVIDERS, "azure", AZURE)
-
 
 @pytest.fixture
 def broken(azure: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +52,27 @@ def test_a_model_that_nobody_loads_is_to_blame(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"junk")
     with pytest.raises(ModelFileError, match="damaged"):
         open_session(tmp_path / "bad.onnx", SessionConfig(provider="azure"))
+
+
+def test_the_library_that_a_provider_lacks_is_named(
+    azure: None, doubling: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime goes on with the CPU, and writes the reason to stderr alone."""
+    real = installation.onnxruntime()
+    session = real.InferenceSession(str(doubling), providers=["CPUExecutionProvider"])
+    runtime = SimpleNamespace(
+        __file__=str(tmp_path / "__init__.py"),
+        __version__=real.__version__,
+        InferenceSession=SimpleNamespace(get_provider_graph_assignment_info=None),
+    )
+    monkeypatch.setattr(opening, "onnxruntime", lambda: runtime)
+    monkeypatch.setattr(opening, "_create", lambda *_, **__: session)
+    with pytest.raises(ProviderUnavailableError, match=r"^azure could not be started here: onnxruntime says on stderr"):
+        open_session(doubling, SessionConfig(provider="azure"))
+    (tmp_path / "capi").mkdir()
+    (tmp_path / "capi/libonnxruntime_providers_azure.so").write_bytes(b"no library")
+    with pytest.raises(ProviderUnavailableError, match=r"^azure could not be started here: \S+\.so: .*; azure needs"):
+        open_session(doubling, SessionConfig(provider="azure"))
 
 
 @pytest.fixture
@@ -109,7 +119,7 @@ def test_zeros_that_no_provider_can_run_tell_nothing(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(trial, "run_on_zeros", run)
     monkeypatch.setattr(opening.placement, "works", lambda nodes, provider: True)
-    opened = opening.open_on("m.onnx", SessionConfig(provider="azure"), AZURE, strict=True)
+    opened = opening.open_on("m.onnx", SessionConfig(provider="azure"), PROVIDERS["azure"], strict=True)
     assert opened.nodes == {"azure": {"Add": 1}}
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ortolan.engine import installation, open_session, placement
-from ortolan.engine.providers import PROVIDERS, Provider, available, parse, resolve
+from ortolan.engine.providers import PROVIDERS, Provider, available, parse, require_built_in, resolve
 from ortolan.errors import (
     MissingPackageError,
     ModelFileError,
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan.engine import OrtSession
-
-AZURE = Provider(name="azure", ort_name="AzureExecutionProvider", install="never", note="needs nothing")
-"""A provider that PyPI's CPU wheel has and that runs none of these nodes: what a broken accelerator looks like."""
-
-
-@pytest.fixture
-def azure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that is there and takes no node."""
-    if AZURE.ort_name not in installation.onnxruntime().get_available_providers():
-        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
-    monkeypatch.setitem(PROVIDERS, "azure", AZURE)
 
 
 @pytest.mark.parametrize("row", PROVIDERS.values(), ids=lambda row: row.name)
@@ -90,7 +79,9 @@ def test_a_provider_that_is_not_built_in_names_what_brings_it(
     doubling: Path, opened: Callable[..., OrtSession]
 ) -> None:
     """The message has the pip command."""
-    with pytest.raises(ProviderUnavailableError, match=r"not cuda; uninstall it and pip install 'ortolan\[cuda\]'"):
+    with pytest.raises(
+        ProviderUnavailableError, match=r"not cuda; pip uninstall \S+, then pip install 'ortolan\[cuda\]'"
+    ):
         opened(doubling, provider="cuda")
 
 
@@ -210,8 +201,42 @@ def test_half_an_onnxruntime_is_recognized(monkeypatch: pytest.MonkeyPatch) -> N
     """Removing one of two wheels leaves a package without content."""
     monkeypatch.setattr(installation, "_module", None)
     monkeypatch.setitem(sys.modules, "onnxruntime", ModuleType("onnxruntime"))
-    with pytest.raises(MissingPackageError, match=r"incomplete .* uninstall every onnxruntime package"):
+    with pytest.raises(MissingPackageError, match=r"incomplete .*; pip uninstall \S+, then install one: pip"):
         installation.onnxruntime()
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts distributions where Python looks for them, and nowhere else."""
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+
+    def install(name: str, version: str, file: str) -> None:
+        directory = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        directory.mkdir()
+        (directory / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (directory / "RECORD").write_text(f"{file},,\n")
+
+    return install
+
+
+def test_wheels_that_overwrote_each_other_are_named(wheels: Callable[..., None]) -> None:
+    """Two that bring the package onnxruntime are a mixture; a plug-in beside one is not."""
+    assert installation.replacing("pip install x") == "pip install x"
+    wheels("onnxruntime", "1.32.0", "onnxruntime/__init__.py")
+    wheels("onnxruntime-ggml", "0.2.0", "onnxruntime_ggml/__init__.py")
+    wheels("numpy", "2.0.0", "numpy/__init__.py")
+    assert (installation.mixture(), installation.replacing("pip install x")) == (
+        "",
+        "pip uninstall onnxruntime, then pip install x",
+    )
+    wheels("onnxruntime-openvino", "1.24.1", "onnxruntime/__init__.py")
+    mixture = "2 of its wheels overwrote each other (onnxruntime 1.32.0, onnxruntime-openvino 1.24.1)"
+    assert installation.mixture() == mixture
+    with pytest.raises(ProviderUnavailableError) as caught:
+        require_built_in(Provider(name="acme", ort_name="Acme", install="buy one"))
+    assert str(caught.value).endswith(
+        f"not acme, and {mixture}; pip uninstall onnxruntime onnxruntime-openvino, then buy one"
+    )
 
 
 @pytest.mark.parametrize(

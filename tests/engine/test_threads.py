@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +15,7 @@ import pytest
 from ortolan.engine.threads import cpu_quota, default_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 FOUR = frozenset(range(4))
 
@@ -224,3 +229,67 @@ def test_a_cpuset_of_nonsense_is_ignored(machine: Callable[..., Path], content: 
     """As is one that leaves nothing."""
     root = machine({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpuset.cpus.effective": content})
     assert default_threads(root, FOUR) == 4
+
+
+REPORT = """
+import sys
+from ortolan.engine.threads import cpu_quota, default_threads
+if sys.argv[1:]:
+    with open(sys.argv[1] + "/cgroup.procs", "w") as file:
+        file.write("0")
+print(default_threads(), cpu_quota())
+"""
+"""What a new process may use, once it has moved itself to the control group that it is told."""
+
+
+def _reported(*arguments: object, **settings: object) -> list[str]:
+    command = [sys.executable, "-c", REPORT, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, **settings).stdout.split()
+
+
+def test_a_process_bound_to_one_processor_gets_one_thread() -> None:
+    """As with taskset: a real process, whatever machine this is."""
+    one = min(os.sched_getaffinity(0))
+    assert _reported(preexec_fn=lambda: os.sched_setaffinity(0, {one}))[0] == "1"
+
+
+@pytest.fixture
+def groups() -> Iterator[tuple[int, Path, Path]]:
+    """Version of the control groups here, a new group, and one inside of it; skipped where none can be made."""
+    known = Path("/proc/self/cgroup")
+    lines = [line.split(":", 2) for line in known.read_text(encoding="ascii").splitlines()] if known.exists() else []
+    places = [(1, Path("/sys/fs/cgroup/cpu")) for _, names, _ in lines if "cpu" in names.split(",")]
+    version, mount = next(iter(places), (2, Path("/sys/fs/cgroup")))
+    own = next((path for _, names, path in lines if ("cpu" in names.split(",")) == (version == 1)), "")
+    outer = mount / own.strip("/") / f"ortolan-test-{os.getpid()}"
+    inner = outer / "inner"
+    try:
+        outer.mkdir()
+        inner.mkdir()
+        if not (outer / ("cpu.max" if version == 2 else "cpu.cfs_quota_us")).exists():
+            raise FileNotFoundError("no cpu controller")
+    except OSError as error:
+        pytest.skip(f"no control group with a quota can be made here: {error}")
+    else:
+        yield version, outer, inner
+    finally:
+        for group in (inner, outer):
+            for _ in range(50):  # a process that has ended is gone from its group a moment later
+                with suppress(OSError):
+                    group.rmdir()
+                if not group.exists():
+                    break
+                time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("percent", "threads", "quota"), [(50, "1", "0.5"), (100, "1", "1.0")])
+def test_a_real_quota_limits(groups: tuple[int, Path, Path], percent: int, threads: str, quota: str) -> None:
+    """Of the process's own group, and of one above it."""
+    version, outer, inner = groups
+    if version == 2:
+        (outer / "cpu.max").write_text(f"{percent}000 100000", encoding="ascii")
+    else:
+        (outer / "cpu.cfs_period_us").write_text("100000", encoding="ascii")
+        (outer / "cpu.cfs_quota_us").write_text(f"{percent}000", encoding="ascii")
+    for group in (outer, inner):
+        assert _reported(group) == [threads, quota]

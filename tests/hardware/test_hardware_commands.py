@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ortolan.bundle.description import Provenance, Source, TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.choose.measurements import candidate_digest, store
 from ortolan.cli import main
+from ortolan.engine import installation
+from ortolan.engine.providers import PROVIDERS, Provider
 from ortolan.hardware.probe import probe
 from ortolan.types import Candidate, Fidelity, Interval, Measurement, Polynomial, SessionConfig
 
@@ -106,6 +109,26 @@ def test_devices_as_json(run: Run, tmp_path: Path) -> None:
     assert content["state"]["available_bytes"] > 0
     assert "cpu" in content["onnxruntime"]
     assert content["state_directory"] == str(tmp_path / "state")
+
+
+def test_devices_tries_what_is_installed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that cannot do any work here is not shown as one that can."""
+    azure = Provider(name="azure", ort_name="AzureExecutionProvider", install="never")
+    if azure.ort_name not in installation.onnxruntime().get_available_providers():
+        pytest.skip("this build of onnxruntime has no provider that takes no nodes")
+    monkeypatch.setitem(PROVIDERS, "azure", azure)
+    assert "\nazure         does not run here: azure took none of the work of a model of one node" in run("devices").out
+    assert json.loads(run("devices", "--json").out)["obstacles"]["azure"].startswith("azure took none")
+    monkeypatch.setattr("ortolan.engine.usable.obstacle", lambda name: None)
+    assert "\nazure         runs here\n" in run("devices").out
+
+
+def test_devices_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no onnxruntime, it is not an error to ask."""
+    monkeypatch.setattr(installation, "_module", None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    out = run("devices").out
+    assert "\nonnxruntime   no onnxruntime is installed; install one: pip install 'ortolan[cpu]'\n" in out
 
 
 def test_profiles_lists_the_boards_within_100_columns(run: Run) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -20,32 +20,25 @@ from onnx import TensorProto, helper, numpy_helper
 
 import ortolan
 from ortolan.bundle.directory import open_bundle
-from ortolan.engine import installation, open_session, opening
+from ortolan.choose.measurements import store
+from ortolan.engine import installation, open_session, opening, runtime_id
 from ortolan.engine.placement import WORK
 from ortolan.engine.providers import PROVIDERS, available
+from ortolan.engine.usable import obstacle
 from ortolan.errors import (
     ModelFileError,
     NoCandidateError,
     ProviderUnavailableError,
 )
+from ortolan.hardware.probe import probe
 from ortolan.tasks.golden import agrees
-from ortolan.types import SessionConfig
+from ortolan.types import Candidate, Measurement, SessionConfig
 
 if TYPE_CHECKING:
-    from types import ModuleType
+    from ortolan.engine.providers import Provider
 
 
-def _operators() -> ModuleType:
-    path = Path(__file__).with_name("operators.py")
-    spec = importlib.util.spec_from_file_location("provider_operators", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-OPERATORS = _operators()
+OPERATORS = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("operators.py"))))
 TENSORS = ("fp32", "fp16", "int8", "conv", "magika")
 TEXTS = ("char", "word", "clusters")
 
@@ -64,6 +57,11 @@ ROUNDED = {("openvino", "MatMulNBits"), ("openvino", "DynamicQuantizeMatMul")}
 def test_it_is_there(provider: str) -> None:
     """Its wheel is the one that is installed, and no other accelerator is claimed."""
     assert set(available()) == {"cpu", provider}
+
+
+def test_it_runs_here(usable: str) -> None:
+    """What `ortolan devices` tries."""
+    assert obstacle(usable) is None
 
 
 @pytest.mark.parametrize("name", TENSORS)
@@ -112,10 +110,14 @@ def test_best_effort_always_answers(usable: str, bundles: Path, name: str) -> No
         notes = [note for note in model.plan.notes if usable in note]
         on_cpu = model.plan.chosen.config.provider == "cpu"
         answers = model.check() if on_cpu else None
-    assert bool(notes) == (name in REFUSED[usable]) or not on_cpu
     if answers is not None:
+        assert name in REFUSED[usable]
         assert notes[0].startswith(f"{usable} could not be used, the cpu is: ")
         assert answers.drop == 0
+    else:
+        claim = f"{open_bundle(path).manifest.components[0].variants[0].name} was not made for {usable}, and "
+        claim *= name in REFUSED[usable]
+        assert notes[-1].startswith(f"{claim}its answers on {usable} were not compared with the source's here: ")
 
 
 @pytest.fixture
@@ -174,7 +176,7 @@ def test_a_part_of_the_work_is_not_enough(usable: str, mixed: Path) -> None:
     x = np.arange(12, dtype=np.float32).reshape(3, 4)
     with ortolan.load(mixed, provider=f"{usable}-or-cpu") as model, ortolan.load(mixed, provider="cpu") as reference:
         assert model.plan.chosen.config.provider == usable
-        assert model.plan.notes[-1] == f"{usable} does not do all the work: 1 x {stray} on cpu"
+        assert model.plan.notes[0] == f"{usable} does not do all the work: 1 x {stray} on cpu"
         np.testing.assert_allclose(model.run({"x": x})["y"], reference.run({"x": x})["y"], rtol=1e-4, atol=1e-5)
 
 
@@ -194,7 +196,7 @@ def test_an_older_onnxruntime_refuses_a_part_too(usable: str, mixed: Path, monke
         ortolan.load(mixed, provider=usable)
     with ortolan.load(mixed, provider=f"{usable}-or-cpu") as model:
         assert model.plan.chosen.config.provider == usable
-        assert model.plan.notes[-1] == f"{usable} does not do all the work: 1 x {stray} on cpu"
+        assert model.plan.notes[0] == f"{usable} does not do all the work: 1 x {stray} on cpu"
 
 
 @pytest.mark.parametrize("operator", OPERATORS.NAMES)
@@ -214,6 +216,80 @@ def test_the_table_of_exclusions_is_right(usable: str, tmp_path: Path, operator:
     tolerance = 0.05 if (usable, operator) in ROUNDED else 1e-4
     for name, value in theirs.items():
         np.testing.assert_allclose(ours[name], value, rtol=tolerance, atol=tolerance * float(np.abs(value).max()))
+
+
+def _measure(path: Path, provider: str, seconds: float, *, faithful: bool = True) -> None:
+    """Keep a measurement of the reference as `ortolan bench` does; whether its golden answers were right."""
+    manifest = open_bundle(path).manifest
+    store(
+        Measurement(
+            candidate=Candidate((("model", "fp32"),), SessionConfig(provider=provider)),
+            variant_digest=manifest.variant_digest(manifest.variant("fp32")),
+            workload="golden",
+            hardware_id=probe().id,
+            runtime_id=runtime_id(),
+            load=(0.1,),
+            first_run=(0.1,),
+            samples=((seconds,) * 100,) * 5,
+            peak_memory=50_000_000,
+            validity="valid",
+            faithful=faithful,
+        )
+    )
+
+
+def test_the_provider_that_was_measured_to_be_faster_is_chosen(usable: str, bundles: Path) -> None:
+    """Without a word of the application; and its answers were compared then."""
+    path = bundles / "fp32.bundle"
+    _measure(path, "cpu", 2e-3)
+    _measure(path, usable, 1e-3)
+    with ortolan.load(path) as model:
+        assert model.plan.chosen.config.provider == usable
+        assert model.plan.notes == ()
+        assert model.check().drop == 0
+    _measure(path, "cpu", 1e-4)
+    with ortolan.load(path) as model:
+        assert model.plan.chosen.config.provider == "cpu"
+
+
+def test_wrong_answers_are_remembered(usable: str, bundles: Path) -> None:
+    """What `ortolan bench` found them to be; best effort takes the CPU for it."""
+    path = bundles / "fp32.bundle"
+    _measure(path, usable, 1e-3)
+    with ortolan.load(path, provider=f"{usable}-or-cpu") as model:
+        assert model.plan.chosen.config.provider == usable
+        assert model.plan.assessments[0].basis == "measured"
+    _measure(path, usable, 1e-3, faithful=False)
+    with pytest.raises(NoCandidateError, match=f"fp32 on {usable}.* its golden answers were wrong on this hardware"):
+        ortolan.load(path, provider=usable)
+    with ortolan.load(path, provider=f"{usable}-or-cpu") as model:
+        assert model.plan.chosen.config.provider == "cpu"
+        assert model.plan.notes[0].startswith(f"{usable} is not used, the cpu is: ")
+        assert "its golden answers were wrong" in model.plan.notes[0]
+
+
+def test_a_measured_provider_whose_driver_has_gone_is_replaced(
+    usable: str, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application asked for none, so the CPU answers, and the plan says why."""
+    path = bundles / "fp32.bundle"
+    _measure(path, "cpu", 2e-3)
+    _measure(path, usable, 1e-3)
+    real = opening._create
+
+    def create(path: str, config: SessionConfig, provider: Provider, *rest: Any, **settings: Any) -> Any:
+        if provider.name == usable:
+            raise RuntimeError("no adapter")
+        return real(path, config, provider, *rest, **settings)
+
+    monkeypatch.setattr(opening, "_create", create)
+    with ortolan.load(path) as model:
+        assert model.plan.chosen.config.provider == "cpu"
+        assert model.plan.notes[0].startswith(
+            f"{usable} was measured to be the best here and could not be used: {usable} could not load "
+        )
+    with pytest.raises(ProviderUnavailableError, match="no adapter"):
+        ortolan.load(path, provider=usable)
 
 
 def test_bound_runs_see_new_inputs(usable: str, bundles: Path) -> None:
@@ -248,6 +324,34 @@ def test_nothing_is_printed_to_stdout(usable: str, bundles: Path, capfd: pytest.
     assert capfd.readouterr().out == ""
 
 
+UNSUPPORTED = {
+    "an operator that nobody has": ([("Frobnicate", "")], 17, 8, "not a registered function/op|No Op registered"),
+    "a domain that nobody knows": ([("Frob", "acme")], 17, 8, "acme"),
+    "an opset of the future": ([("Relu", "")], 99, 8, "opset"),
+    "a file format of the future": ([("Relu", "")], 17, 99, "IR version"),
+}
+"""Nodes, opset, IR version, and what the message says."""
+
+
+@pytest.mark.parametrize("case", UNSUPPORTED)
+def test_a_model_that_nobody_supports_is_not_the_providers_fault(usable: str, tmp_path: Path, case: str) -> None:
+    """The error is the model's, in one line, strict or not, and says what may help."""
+    nodes, opset, ir_version, message = UNSUPPORTED[case]
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], domain=domain) for operator, domain in nodes],
+        "unsupported",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("acme", 1)])
+    model.ir_version = ir_version
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    for request in (usable, f"{usable}-or-cpu"):
+        with pytest.raises(ModelFileError, match=rf"m\.onnx: .*({message}).*; the model may need a newer") as caught:
+            ortolan.load(tmp_path / "m.onnx", provider=request)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_damaged_model_is_not_the_providers_fault(usable: str, tmp_path: Path) -> None:
     """The error is the file's, strict or not."""
     (tmp_path / "bad.onnx").write_bytes(b"\xff\0junk" * 100)
@@ -258,7 +362,9 @@ def test_a_damaged_model_is_not_the_providers_fault(usable: str, tmp_path: Path)
 
 def test_another_wheel_is_named_when_it_is_missing(provider: str, bundles: Path) -> None:
     """What to install, for a built-in provider and for a plug-in."""
-    with pytest.raises(ProviderUnavailableError, match=r"not cuda; uninstall it and pip install 'ortolan\[cuda\]'"):
+    with pytest.raises(
+        ProviderUnavailableError, match=r"not cuda; pip uninstall \S+, then pip install 'ortolan\[cuda\]'"
+    ):
         ortolan.load(bundles / "fp32.bundle", provider="cuda")
     if provider != "ggml":
         with pytest.raises(
@@ -287,6 +393,7 @@ def test_a_provider_that_fails_to_start_is_no_cpu_in_disguise(usable: str, bundl
 
 WITHOUT_DRIVER = """
 import sys, ortolan
+from ortolan.engine.usable import obstacle
 from ortolan.errors import ProviderUnavailableError
 try:
     ortolan.load(sys.argv[1], provider="webgpu")
@@ -294,7 +401,8 @@ except ProviderUnavailableError as error:
     print(error)
 with ortolan.load(sys.argv[1], provider="webgpu-or-cpu") as model:
     print(model.plan.chosen.config.provider, model.check().drop)
-    print(model.plan.notes[-1])
+    print(model.plan.notes[0])
+print(obstacle("webgpu"))
 """
 
 
@@ -313,7 +421,8 @@ def test_webgpu_without_its_driver_says_so(provider: str, bundles: Path) -> None
         timeout=120,
         check=True,
     )
-    error, answer, note = done.stdout.splitlines()
+    error, answer, note, obstacle = done.stdout.splitlines()
+    assert obstacle.startswith("webgpu could not load a model of one node: Failed to get a WebGPU adapter")
     assert "Failed to get a WebGPU adapter" in error
     assert error.endswith("; webgpu needs a GPU with a Vulkan driver and its loader libvulkan.so.1")
     assert answer == "cpu 0.0"

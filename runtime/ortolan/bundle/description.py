@@ -56,7 +56,8 @@ class VariantInfo:
 
     Args:
         precision: e.g. ``"fp32"``, ``"int8"``.
-        providers: short names of the execution providers it may run on.
+        providers: short names of the execution providers that may take it: none of its operators is known to be left
+            out by them. Its fidelity was found on the CPU provider; on others it is for the golden samples to tell.
         min_onnxruntime: oldest version that runs it, e.g. ``"1.20.0"``.
         weight_bytes: bytes of all initializers.
         macs: multiply-accumulates of one run; None if unknown.

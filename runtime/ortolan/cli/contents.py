@@ -106,7 +106,7 @@ def bundle_text(bundle: Bundle) -> str:
         "storage",
         "drop (95 % interval)",
         "largest error",
-        "providers",
+        "may run on",
         "needs",
     )
     for component in manifest.components:

@@ -29,10 +29,13 @@ HERE = "here"
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def devices(as_json: bool) -> None:
     """Show the facts of this machine, its execution providers and its state directory."""
+    from ortolan.engine.installation import mixture
+    from ortolan.engine.usable import obstacle
     from ortolan.hardware.probe import probe, probe_state
     from ortolan.state import state_directory
 
     hardware, now, runtime = probe(), probe_state(), _onnxruntime()
+    obstacles = {name: obstacle(name) for name in runtime if name != "cpu"}
     directory = state_directory()
     if as_json:
         content = {
@@ -40,6 +43,7 @@ def devices(as_json: bool) -> None:
             "hardware": {"id": hardware.id, **hardware.to_json()},
             "state": now.to_json(),
             "onnxruntime": runtime,
+            "obstacles": obstacles,
             "state_directory": None if directory is None else str(directory),
         }
         click.echo(json.dumps(content, indent=2))
@@ -49,7 +53,9 @@ def devices(as_json: bool) -> None:
         *_hardware_rows(hardware),
         *_state_rows(now),
         ("hardware id", hardware.id),
-        ("onnxruntime", versions or "not installed; pip install 'ortolan[cpu]'"),
+        ("onnxruntime", versions or _missing()),
+        *((name, f"does not run here: {reason}" if reason else "runs here") for name, reason in obstacles.items()),
+        *(("mind", mixed) for mixed in [mixture()] if mixed),
         ("state", "none: no state directory can be written" if directory is None else str(directory)),
     ]
     for name, value in rows:
@@ -189,6 +195,16 @@ def _onnxruntime() -> dict[str, str]:
         return dict.fromkeys(available_providers(), version)
     except MissingPackageError:
         return {}
+
+
+def _missing() -> str:
+    from ortolan.engine.installation import onnxruntime
+
+    try:
+        onnxruntime()
+    except MissingPackageError as error:
+        return str(error)
+    return "has no provider that Ortolan knows"
 
 
 def _hardware_rows(hardware: Hardware) -> list[tuple[str, str]]:

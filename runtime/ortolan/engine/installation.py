@@ -40,7 +40,7 @@ def onnxruntime() -> Any:
             # Its wheels share one directory: removing one of two leaves an empty shell of the other.
             raise MissingPackageError(
                 "the installed onnxruntime is incomplete (two of its wheels overwrote each other); "
-                f"uninstall every onnxruntime package, then {advice()}"
+                f"{replacing(advice())}"
             )
         if os.environ["ORT_DISABLE_TELEMETRY"] == "1":
             module.disable_telemetry_events()
@@ -56,6 +56,38 @@ def advice(root: Path = Path("/")) -> str:
             "or for the CPU alone: pip install 'ortolan[cpu]'"
         )
     return "install one: pip install 'ortolan[cpu]'"
+
+
+def wheels() -> tuple[tuple[str, str], ...]:
+    """Name and version of every installed distribution that brings a package ``onnxruntime``.
+
+    They share one directory, so what is there of several is a mixture: the files of the one installed last lie over
+    those of the others.
+    """
+    from importlib.metadata import distributions
+
+    # Only the package's own files tell: onnxruntime-ggml, onnxruntime-genai and others bring packages of other names.
+    found = {
+        (distribution.metadata["Name"], distribution.version)
+        for distribution in distributions()
+        if distribution.metadata["Name"].lower().startswith("onnxruntime")
+        and any(file.as_posix() == "onnxruntime/__init__.py" for file in distribution.files or ())
+    }
+    return tuple(sorted(found))
+
+
+def mixture() -> str:
+    """What is wrong if several wheels of onnxruntime are installed, as part of a sentence; empty if it is one."""
+    found = wheels()
+    if len(found) < 2:
+        return ""
+    return f"{len(found)} of its wheels overwrote each other ({', '.join(map(' '.join, found))})"
+
+
+def replacing(install: str) -> str:
+    """The commands that put another wheel in the place of those that are installed, as part of a sentence."""
+    names = " ".join(name for name, _ in wheels())
+    return f"pip uninstall {names}, then {install}" if names else install
 
 
 def is_jetson(root: Path = Path("/")) -> bool:

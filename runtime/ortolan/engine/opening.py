@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import sys
 from dataclasses import dataclass
@@ -114,10 +115,24 @@ def _created(
 def _started(session: Any, provider: Provider) -> Any:
     """The session, if it has the provider: onnxruntime drops one that fails to start, and goes on with the CPU."""
     if provider.ort_name not in session.get_providers():
-        raise ProviderUnavailableError(
-            f"{provider.name} could not be started here, onnxruntime says on stderr why{provider.needs}"
-        )
+        reason = _missing_library(provider) or "onnxruntime says on stderr why"
+        raise ProviderUnavailableError(f"{provider.name} could not be started here: {reason}{provider.needs}")
     return session
+
+
+def _missing_library(provider: Provider) -> str:
+    """The system library without which the provider's own cannot be loaded; empty if there is none.
+
+    onnxruntime writes it to stderr and nowhere else.
+    """
+    own = Path(onnxruntime().__file__).with_name("capi") / f"libonnxruntime_providers_{provider.name}.so"
+    if not own.is_file():
+        return ""
+    try:
+        ctypes.CDLL(str(own))
+    except OSError as error:
+        return plain(str(error))
+    return ""
 
 
 def _create(
@@ -174,8 +189,9 @@ def _blamed(error: Exception, path: str, config: SessionConfig, provider: Provid
         _create(path, config, PROVIDERS["cpu"])
     except Exception as other:  # noqa: BLE001 - it is returned as a typed error
         return translated(other, "load", path)
+    reason = _missing_library(provider) or plain(str(error))
     return ProviderUnavailableError(
-        f"{provider.name} could not load {path}: {plain(str(error))}; the cpu loads it{provider.needs}"
+        f"{provider.name} could not load {path}: {reason}; the cpu loads it{provider.needs}"
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.engine import plugins
-from ortolan.engine.installation import JETSON_WHEELS, advice, is_jetson, onnxruntime
+from ortolan.engine.installation import JETSON_WHEELS, advice, is_jetson, mixture, onnxruntime, replacing
 from ortolan.engine.plugins import Plugin
 from ortolan.errors import ProviderUnavailableError, UnknownNameError, UsageError
 
@@ -93,7 +93,8 @@ PROVIDERS: Mapping[str, Provider] = {
             preload=True,
             # From the kernels in onnxruntime-gpu 1.23.2; its MatMulInteger takes signed activations only.
             excludes=_INTEGER | _CLASSICAL,
-            note="needs an NVIDIA GPU, its driver, and the CUDA and cuDNN libraries of that onnxruntime-gpu version",
+            note="needs an NVIDIA GPU, its driver, and the CUDA and cuDNN libraries of that onnxruntime-gpu version "
+            "(on x86-64 pip install 'onnxruntime-gpu[cuda,cudnn]' brings them)",
         ),
         Provider(
             name="tensorrt",
@@ -139,7 +140,9 @@ PROVIDERS: Mapping[str, Provider] = {
             # Left alone it rounds weights to float16, and takes all of a graph or nothing.
             options=(("weights", "f32"), ("partial", "1")),
             threads_option="threads",
-            # Tried with onnxruntime-ggml 0.2.0: convolutions of one dimension only, recurrent layers LSTM only.
+            # Tried with onnxruntime-ggml 0.2.0: convolutions of one dimension only, recurrent layers LSTM only. It does
+            # take dynamic int8 where quantizing and product stand together, and multiplies floats for it: the answers
+            # are off by as much as int8 is from float32.
             excludes=_INTEGER
             | _CLASSICAL
             | {"Conv", "ConvTranspose", "Einsum", "GRU", "RNN", "MatMulNBits", "NonMaxSuppression", "NonZero"},
@@ -240,9 +243,10 @@ def require_built_in(provider: Provider) -> None:
     install = provider.install
     if provider.name in ("cuda", "tensorrt") and is_jetson():
         install = f"install onnxruntime-gpu from {JETSON_WHEELS}"
+    mixed = mixture()
     raise ProviderUnavailableError(
-        f"the installed onnxruntime has {_listed(available())}, not {provider.name}; "
-        f"uninstall it and {install}{provider.needs}"
+        f"the installed onnxruntime has {_listed(available())}, not {provider.name}{mixed and f', and {mixed}'}; "
+        f"{replacing(install)}{provider.needs}"
     )
 
 

@@ -4,7 +4,7 @@ TensorRT compiles a model for minutes, for one GPU and one set of versions. onnx
 notice when it no longer fits ("clean up any old engine ... if any of these change", onnxruntime.ai, TensorRT Execution
 Provider, "TensorRT EP Caches"): hence a directory for each combination of everything that invalidates it. Engines for
 inputs of free sizes are built at the first run of a size outside of what was seen; that run is guarded like loading.
-Names of options: onnxruntime-gpu 1.20 to 1.23.
+Names of options: read from the libraries in onnxruntime-gpu 1.20.2 and 1.31.1. There was no GPU to run this on.
 """
 
 from __future__ import annotations
@@ -89,24 +89,23 @@ class EngineCache:
     """Where the engines of one model are, for one set of options on one machine.
 
     Args:
-        directory: of the engines.
-        timing: of the timing cache, which models share: it makes building another one faster.
+        directory: of the engines, and of the timings that make building for another size faster. Models share no
+            timings: onnxruntime writes them in place.
         model: what is built, for messages.
     """
 
-    def __init__(self, directory: Path, timing: Path, model: str) -> None:
+    def __init__(self, directory: Path, model: str) -> None:
         self.directory = directory
-        self.timing = timing
         self._model = model
 
     @property
     def options(self) -> dict[str, str]:
-        """Provider options that make onnxruntime use the directories."""
+        """Provider options that make onnxruntime use the directory."""
         return {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(self.directory),
             "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(self.timing),
+            "trt_timing_cache_path": str(self.directory),
         }
 
     @contextlib.contextmanager
@@ -153,6 +152,8 @@ def engine_cache(model: str, digest: str, options: Mapping[str, str], found: Fac
         options: all provider options that the session gets.
         found: what else an engine is bound to.
     """
+    import json
+
     from ortolan.digest import sha256
 
     if found.tensorrt is None or found.compute_capability is None:
@@ -163,16 +164,15 @@ def engine_cache(model: str, digest: str, options: Mapping[str, str], found: Fac
             "tensorrt: the engine of %s is built anew each time: there is no state directory to keep it in", model
         )
         return None
-    machine = _digest({"facts": asdict(found)}, sha256)
     content = {"model": digest, "options": dict(options), "facts": asdict(found)}
-    cache = EngineCache(root / "engines" / _digest(content, sha256), root / "engines" / f"timing-{machine}", model)
+    key = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+    cache = EngineCache(root / "engines" / key, model)
     try:
         cache.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cache.timing.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         logger.warning("tensorrt: no engine can be kept in %s: %s", cache.directory, error.strerror or error)
         return None
-    state.write_json(f"engines/{cache.directory.name}/made-for", content)
+    state.write_json(f"engines/{key}/made-for", content)
     return cache
 
 
@@ -191,13 +191,6 @@ def model_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _digest(content: object, sha256: Callable[[bytes], Any]) -> str:
-    import json
-
-    name: str = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    return name[:32]
-
-
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """An exclusive lock that the system gives back when the process ends, however it ends."""
@@ -208,7 +201,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            logger.warning("tensorrt: another process is building in %s; waiting for it", path.parent)
+            logger.warning("tensorrt: another process is building or loading in %s; waiting for it", path.parent)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

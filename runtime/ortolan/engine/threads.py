@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ortolan.hardware.cgroups import groups
 from ortolan.hardware.sysfiles import read, read_int
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 _CPUS = "/sys/devices/system/cpu"
 PERFORMANCE_SHARE = 0.7
@@ -51,7 +52,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     """
     base = str(root).rstrip("/")
     quotas = []
-    for version, group in _groups(base, "cpu"):
+    for version, group in groups(base, "cpu"):
         fields = (
             read(base, f"{group}/cpu.max").split()
             if version == 2
@@ -68,31 +69,10 @@ def _in_cpusets(base: str, allowed: frozenset[int]) -> frozenset[int]:
 
     Linux keeps the affinity inside of them; sandboxes that emulate it (gVisor) do not always.
     """
-    for version, group in _groups(base, "cpuset"):
+    for version, group in groups(base, "cpuset"):
         name = "cpuset.cpus.effective" if version == 2 else "cpuset.effective_cpus"
         allowed = (allowed & _numbers(read(base, f"{group}/{name}"))) or allowed
     return allowed
-
-
-def _groups(base: str, controller: str) -> Iterator[tuple[int, str]]:
-    """Version and directory of the process's cgroups that may have files of a controller, from the root down.
-
-    A container that sees the host's path finds its own group at the mount's root; missing directories read as empty.
-    """
-    for line in read(base, "/proc/self/cgroup").splitlines():
-        hierarchy, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        parts = [part for part in group.split("/") if part not in ("", ".", "..")]
-        if hierarchy == "0" and not controllers:
-            version, mounts = 2, ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
-        elif controller in controllers.split(","):
-            # cpu and cpuacct are often one hierarchy, under a name of both or a link.
-            version, mounts = 1, [f"/sys/fs/cgroup/{name}" for name in dict.fromkeys((controller, controllers))]
-        else:
-            continue
-        for mount in mounts:
-            for depth in range(len(parts) + 1):
-                yield version, "/".join([mount, *parts[:depth]])
 
 
 def _ratio(quota: str, period: str) -> float | None:

@@ -7,12 +7,9 @@ binds all groups below the one it is set on, so the way up to the root is walked
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ortolan.hardware.cgroups import groups
 from ortolan.hardware.sysfiles import read, read_int
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _UNLIMITED = 2**60
 """Version 1 says "no limit" with a number just below 2**63."""
@@ -25,8 +22,11 @@ class _Files:
     inactive: str  # row of memory.stat: file cache that is given back on demand
 
 
-_VERSION_1 = _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_VERSION_2 = _Files("memory.max", "memory.current", "inactive_file")
+_FILES = {
+    1: _Files("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: _Files("memory.max", "memory.current", "inactive_file"),
+}
+"""By version."""
 
 
 def memory_limits(base: str) -> tuple[int | None, int | None]:
@@ -36,7 +36,8 @@ def memory_limits(base: str) -> tuple[int | None, int | None]:
     """
     limits: list[int] = []
     rooms: list[int] = []
-    for files, directory in _groups(base):
+    for version, directory in groups(base, "memory"):
+        files = _FILES[version]
         limit = read_int(base, f"{directory}/{files.limit}")  # "max" is no integer
         if limit is None or not 0 <= limit < _UNLIMITED:
             continue
@@ -48,25 +49,6 @@ def memory_limits(base: str) -> tuple[int | None, int | None]:
         else:
             rooms.append(limit)
     return min(limits, default=None), min(rooms, default=None)
-
-
-def _groups(base: str) -> Iterator[tuple[_Files, str]]:
-    """Directories of the process's own memory groups and of those above, innermost first."""
-    for line in read(base, "/proc/self/cgroup").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if "memory" in controllers.split(","):
-            yield from ((_VERSION_1, directory) for directory in _upwards("/sys/fs/cgroup/memory", path))
-        elif number == "0" and not controllers:
-            for mount in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-                yield from ((_VERSION_2, directory) for directory in _upwards(mount, path))
-
-
-def _upwards(mount: str, path: str) -> Iterator[str]:
-    # A container that sees the host's path finds its own group at the mount's root; missing directories are skipped.
-    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-    for depth in range(len(parts), -1, -1):
-        yield "/".join([mount, *parts[:depth]])
 
 
 def _inactive(base: str, path: str, row: str) -> int:

@@ -84,7 +84,7 @@ class TextClassificationRunner:
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
-        Record(task.config, "task.config", ("labels", "input", "decision"))
+        Record(task.config, "task.config", ("labels", "input", "decision", "logits"))
         labels = _labels(task.config.get("labels"))
         decision = task.config.get("decision")
         if decision != "scores" and decision != "probabilities":
