@@ -139,9 +139,8 @@ def test_the_map_example_fits_such_a_model(tmp_path: Path) -> None:
 
 
 def test_the_boxes_example_fits_such_a_model(tmp_path: Path) -> None:
-    """Letterboxed, suppressed, and back in the image's coordinates: experimental, as no real model was tried."""
+    """Letterboxed, suppressed, and back in the image's coordinates."""
     example = EXAMPLES / "object-detection-boxes.yaml"
-    assert "EXPERIMENTAL" in example.read_text(encoding="utf-8")
     convert(detector(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
     with ortolan.load(tmp_path / "m.bundle", ortolan.ObjectDetector) as model:
         one, other = model.predict(np.zeros((160, 320, 3), np.uint8)).objects

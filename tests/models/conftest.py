@@ -25,6 +25,14 @@ _failed: dict[str, str] = {}
 """What the registry did not give in this run, and why: asked once."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A state directory of these tests' own, so that nothing measured on this machine decides."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORTOLAN_STATE_DIR", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def registry_cache() -> Path:
     """Where packages are kept: ``$ORTOLAN_TESTS_CACHE``, or ``ortolan-tests`` below the user's cache directory."""
