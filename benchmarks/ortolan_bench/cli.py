@@ -32,7 +32,8 @@ class InvalidMeasurementError(MeasurementError):
     "--inputs",
     type=click.Path(path_type=Path),
     metavar="DATA",
-    help="Inputs: .txt, .csv, .tsv or .jsonl (column text), or .npz.  [default: golden samples]",
+    help="Inputs: .txt, .csv, .tsv or .jsonl (column text), .csv or .tsv of rows, a directory of images or recordings, "
+    "or .npz.  [default: golden samples]",
 )
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="Steady state per candidate.")
 @click.option("--processes", type=int, default=5, show_default=True, help="Worker processes per candidate.")

@@ -48,14 +48,23 @@ def format_latency(seconds: float) -> str:
     return f"{number} {unit}"
 
 
+_KINDS = {
+    "text": ("text", "text to answer"),
+    "files": ("file", "file to answer"),
+    "rows": ("row", "row to answer"),
+    "tensors": ("input", "tensors to tensors"),
+    "generated": ("generated input", "tensors to tensors"),
+}
+"""Kind of workload -> what one of its inputs is called, and what is timed."""
+
+
 def _heading(result: BenchResult) -> str:
     many = "s" if result.processes != 1 else ""
-    inputs = {"text": "text", "tensors": "input", "generated": "generated input"}[result.workload_kind]
+    inputs, end_to_end = _KINDS[result.workload_kind]
     inputs += "s" if result.workload_count != 1 else ""
     workload = f"{result.workload_count} {inputs}"
     if result.workload_kind != "generated":
         workload = f"{result.workload}: {workload}"
-    end_to_end = "text to answer" if result.workload_kind == "text" else "tensors to tensors"
     return (
         f"{result.source} · {workload}, one at a time, {end_to_end}\n"
         f"{result.processes} process{'es' if many else ''} per candidate, interleaved · {result.runtime_id}"

@@ -108,7 +108,7 @@ class BenchResult:
         source: path of the bundle or model, as it was given.
         digest: of the bundle, or of the model file.
         workload: name of the inputs, e.g. ``"golden"``.
-        workload_kind: ``"text"``, ``"tensors"`` or ``"generated"``.
+        workload_kind: ``"text"``, ``"files"``, ``"rows"``, ``"tensors"`` or ``"generated"``.
         workload_count: number of inputs.
         seconds: steady-state seconds asked for per candidate, over all its processes.
         processes: worker processes per candidate.

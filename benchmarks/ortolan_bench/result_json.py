@@ -5,7 +5,7 @@ Times are seconds, memory is bytes::
     {"schema": "ortolan.bench/1",
      "source": "sentiment.bundle",            path as it was given
      "digest": "…",                           of the bundle or model file
-     "workload": {"name": "golden", "kind": "text", "inputs": 32},
+     "workload": {"name": "golden", "kind": "text", "inputs": 32},     or files, rows, tensors, generated
      "settings": {"seconds": 5.0, "processes": 5, "seed": 0},
      "complete": true,                        false if it was interrupted
      "hardware_id": "…", "runtime": "onnxruntime 1.32.0",
@@ -40,7 +40,7 @@ import re
 from dataclasses import asdict
 from math import isclose
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from ortolan.bundle.fields import Record, array, choice, integer, number, optional, raw_object
 from ortolan.choose.encoding import candidate_from_json, candidate_to_json
@@ -48,6 +48,7 @@ from ortolan.errors import ManifestError, MeasurementError, StorageError
 from ortolan_bench.protocol import MemoryUse, parse_fidelity
 from ortolan_bench.result import BenchResult, CandidateResult
 from ortolan_bench.validity import Warning  # noqa: A004 - the field's name; nothing here uses the built-in
+from ortolan_bench.workload import Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -205,7 +206,7 @@ def _result(top: Record) -> BenchResult:
         source=top.get("source", _text),
         digest=top.get("digest", _text),
         workload=workload.get("name", _text),
-        workload_kind=workload.get("kind", choice(["text", "tensors", "generated"])),
+        workload_kind=workload.get("kind", choice(get_args(Kind))),
         workload_count=workload.get("inputs", integer()),
         seconds=settings.get("seconds", number(0)),
         processes=settings.get("processes", integer(1)),

@@ -77,7 +77,7 @@ class Subject:
             InputError, UsageError, StorageError: see `read_data`.
         """
         if inputs is not None:
-            return read_data(Path(inputs))
+            return read_data(Path(inputs), "tensor" if self.bundle is None else self.bundle.manifest.task.name)
         if self.bundle is None:
             return generated_workload({})
         return _golden_workload(self.bundle)

@@ -155,13 +155,16 @@ _ACTIONS: dict[str, Callable[[Service, Mapping[str, Any]], dict[str, object]]] =
 
 
 def prepare(model: BenchModel, workload: Mapping[str, Any]) -> tuple[Callable[[Any], object], Sequence[Any]]:
-    """What is called, and with which inputs: ``predict`` for texts, end to end; ``run`` for tensors."""
-    if workload["kind"] == "text":
-        predict = getattr(model, "predict", None)
-        if predict is None:
+    """What is called, and with which inputs: ``predict`` for texts, files and rows, end to end; ``run`` for tensors."""
+    answering: Any = model
+    if workload["kind"] in ("text", "files"):
+        if not hasattr(model, "predict"):
             raise WorkerFailed("the inputs are texts, but this model takes tensors; give --inputs DATA.npz")
-        return predict, workload["texts"]
-    from ortolan_bench.workload import generate, read_npz
+        return answering.predict, workload["texts"]
+    from ortolan_bench.workload import generate, read_npz, spaced
+
+    if workload["kind"] == "rows":
+        return answering.predict, spaced(answering.read_table(workload["path"]))
 
     if workload["kind"] == "tensors":
         return model.run, read_npz(Path(workload["path"]), model.inputs)

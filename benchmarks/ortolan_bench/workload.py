@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from ortolan.errors import InputError
-from ortolan.inputs.datafile import read_arrays, read_texts
+from ortolan.inputs.datafile import files_below, read_arrays, read_texts
+from ortolan.inputs.table_file import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,22 +30,36 @@ MAX_GENERATED_BYTES = 256 << 20
 """Size of all tensors that are made up, together; also the largest single one."""
 
 
+Kind = Literal["text", "files", "rows", "tensors", "generated"]
+
+_TAKES: dict[str, Kind] = {
+    "audio-stream": "files",
+    "image-classification": "files",
+    "image-to-text": "files",
+    "object-detection": "files",
+    "tabular-classification": "rows",
+    "tabular-regression": "rows",
+}
+"""What the models of a task are asked; all others texts."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """Names the inputs of a benchmark.
 
     Args:
-        name: ``"golden"``, the data file's name, or ``"generated"``.
-        kind: texts for ``predict``, tensors of an .npz file, or tensors made by the worker for ``run``.
+        name: ``"golden"``, the name of the data's file or directory, or ``"generated"``.
+        kind: texts, files or rows of a table for ``predict``; tensors of an .npz file, or made by the worker, for
+            ``run``.
         count: number of inputs that are used.
         available: number of inputs the source has.
-        texts: of kind ``"text"``.
-        path: the .npz file of kind ``"tensors"``.
+        texts: of kind ``"text"``; paths, of kind ``"files"``.
+        path: the .npz file of kind ``"tensors"``, or the table of kind ``"rows"``.
         dims: sizes of free dimensions, of kind ``"generated"``; 1 where not given.
     """
 
     name: str
-    kind: Literal["text", "tensors", "generated"]
+    kind: Kind
     count: int
     available: int
     texts: tuple[str, ...] = ()
@@ -83,15 +98,29 @@ def generated_workload(dims: Mapping[str, int]) -> Workload:
     return Workload(name="generated", kind="generated", count=count, available=count, dims=tuple(sorted(dims.items())))
 
 
-def read_data(path: Path) -> Workload:
-    """The workload of a data file: .npz (tensors), or texts as `ortolan.inputs.datafile` reads them.
+def read_data(path: Path, task: str) -> Workload:
+    """The workload of data that a user has.
+
+    Args:
+        path: an .npz file of tensors; for image and audio tasks a file or a directory of them, for tabular ones a .csv
+            or .tsv file of rows, else texts as `ortolan.inputs.datafile` reads them.
+        task: of the model, e.g. ``"image-classification"``.
 
     Raises:
         InputError: another kind of file, or its content does not fit its kind.
         StorageError: it cannot be read.
     """
+    kind = _TAKES.get(task, "text")
     if path.suffix.lower() == ".npz":
         return tensor_workload(path.name, path)
+    if kind == "rows":
+        available = count_rows(path)
+        count = min(available, MAX_INPUTS)
+        return Workload(name=path.name, kind=kind, count=count, available=available, path=path.resolve())
+    if kind == "files":
+        found = files_below(path)
+        chosen = tuple(str(file.resolve()) for file in spaced(found))
+        return Workload(name=path.name, kind=kind, count=len(chosen), available=len(found), texts=chosen)
     return text_workload(path.name, read_texts(path).texts)
 
 

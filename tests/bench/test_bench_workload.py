@@ -20,7 +20,7 @@ def test_texts_of_each_kind_of_file(tmp_path, name, content, texts):
     """Line breaks within a text and separators are kept, an empty line is an empty text."""
     path = tmp_path / name
     path.write_bytes(content.encode())
-    workload = read_data(path)
+    workload = read_data(path, "text-classification")
     assert (workload.name, workload.kind, workload.texts) == (name, "text", texts)
 
 
@@ -37,7 +37,7 @@ def test_unusable_data_is_one_clear_line(tmp_path, name, content, error, message
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(error) as caught:
-        read_data(path)
+        read_data(path, "text-classification")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -46,17 +46,47 @@ def test_unusable_data_is_one_clear_line(tmp_path, name, content, error, message
 def test_missing_data(tmp_path, name):
     """The path and the reason."""
     with pytest.raises(StorageError, match="No such file or directory"):
-        read_data(tmp_path / name)
+        read_data(tmp_path / name, "tensor")
 
 
 def test_long_data_is_sampled_evenly(tmp_path):
     """A sorted file is not judged by its head."""
     path = tmp_path / "a.txt"
     path.write_text("\n".join(map(str, range(5000))))
-    workload = read_data(path)
+    workload = read_data(path, "text-classification")
     assert (workload.count, workload.available) == (MAX_INPUTS, 5000)
     assert workload.texts[:2] == ("0", "5")
     assert spaced([1, 2, 3], 3) == [1, 2, 3]
+
+
+def test_files_of_image_and_audio_models_are_found_below_a_directory(tmp_path):
+    """In order, hidden ones left out; a single file is itself; predict is given their paths."""
+    for name in ("b/2.jpg", "a.png", "b/1.jpg", ".hidden", ".trash/3.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    workload = read_data(tmp_path, "image-classification")
+    assert (workload.kind, workload.name, workload.count) == ("files", tmp_path.name, 3)
+    assert workload.texts == tuple(str(tmp_path / name) for name in ("a.png", "b/1.jpg", "b/2.jpg"))
+    assert read_data(tmp_path / "a.png", "audio-stream").texts == (str(tmp_path / "a.png"),)
+    with pytest.raises(StorageError, match="No such file"):
+        read_data(tmp_path / "none", "object-detection")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="expected files in it, found none"):
+        read_data(tmp_path / "empty", "image-to-text")
+
+
+def test_tabular_models_are_asked_rows(tmp_path):
+    """They are counted here and read by the worker, which knows the features."""
+    path = tmp_path / "rows.tsv"
+    path.write_text("a\tb\n1\t2\n3\t4\n")
+    workload = read_data(path, "tabular-regression")
+    assert (workload.kind, workload.count, workload.path) == ("rows", 2, path)
+    path.write_text("a\tb\n")
+    with pytest.raises(InputError, match="expected a line of names and at least one row, found none"):
+        read_data(path, "tabular-classification")
+    with pytest.raises(InputError, match=r"expected UTF-8, found byte 0xff at 0"):
+        path.write_bytes(b"\xff\xff")
+        read_data(path, "tabular-classification")
 
 
 def test_numbered_sets_are_one_feed_each(tmp_path):
@@ -67,7 +97,7 @@ def test_numbered_sets_are_one_feed_each(tmp_path):
     )
     feeds = read_npz(path, [TensorSpec("x", "float64", (1, None))])
     assert [feed["x"].shape for feed in feeds] == [(1, 3), (1, 5)]
-    assert read_data(path).count == 2
+    assert read_data(path, "text-classification").count == 2
 
 
 def test_arrays_by_input_name_are_cut_into_samples(tmp_path):
@@ -86,7 +116,7 @@ def test_arrays_of_different_length_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.zeros((4, 3)), y=np.zeros(3))
     with pytest.raises(InputError, match="same number \\(at least 1\\) of samples, found x 4, y 3"):
-        read_data(path)
+        read_data(path, "text-classification")
 
 
 def test_pickled_arrays_are_refused(tmp_path):
@@ -94,7 +124,7 @@ def test_pickled_arrays_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.array([{}, {}], dtype=object))
     with pytest.raises(InputError, match="expected arrays of numbers"):
-        read_data(path)
+        read_data(path, "text-classification")
 
 
 def test_generated_inputs_have_the_declared_shapes_and_types():

@@ -1,7 +1,5 @@
 """The ``boxes`` head of object detection: the model gives boxes and scores, many of them for the same object.
 
-Experimental: it was tried with small generated models only.
-
 ::
 
     head:
