@@ -231,8 +231,15 @@ class BoundSession(Protocol):
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
-    def __call__(self) -> None:
-        """Run once on the present content of ``inputs``; ``outputs`` are overwritten."""
+    def __call__(self, control: RunControl | None = None) -> None:
+        """Run once on the present content of ``inputs``; ``outputs`` are overwritten.
+
+        Raises:
+            SessionError: onnxruntime failed.
+            DeadlineExceeded, Cancelled: by ``control``; ``outputs`` mean nothing then.
+            UsageError: another thread is in this call.
+            ClosedError: the model was closed.
+        """
 
 
 class Session(Protocol):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
 from ortolan.engine import allocator, placement, sharing
 from ortolan.engine import feeds as inputs
-from ortolan.engine.binding import CLOSED, Bound
-from ortolan.engine.control import RunControl
+from ortolan.engine.binding import CLOSED, Bound, closed
+from ortolan.engine.control import begun
 from ortolan.engine.failures import translated
 from ortolan.engine.installation import onnxruntime, require
 from ortolan.engine.opening import open_on
 from ortolan.engine.options import thread_count
-from ortolan.engine.providers import PROVIDERS, parse
+from ortolan.engine.providers import PROVIDERS, parse, resolve
 from ortolan.errors import ClosedError, OrtolanError, UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class OrtSession:
     """
 
     __slots__ = (
+        "_binding",
+        "_bounds",
         "_call",
         "_dtypes",
         "_inner",
@@ -114,6 +118,8 @@ class OrtSession:
         self.inputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_inputs()))
         self.outputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_outputs()))
         self._session = session
+        self._binding = threading.Lock()
+        self._bounds: WeakSet[Bound] = WeakSet()
         self._share = share
         self._inner = inner
         self._dtypes = tuple((spec.name, inputs.native_dtype(spec)) for spec in self.inputs)
@@ -161,30 +167,34 @@ class OrtSession:
             SessionError: onnxruntime failed.
             ClosedError: after `close`.
         """
+        session, inner = self._session, self._inner
         self._require_open()
         valid = inputs.checked(self.inputs, feeds)
-        return Bound(self, self._session, self._inner, valid, self.run(valid))
+        own_memory = resolve(self.config.provider).own_memory
+        bound = Bound(session, inner, valid, self.run(valid), own_memory=own_memory)
+        with self._binding:
+            self._require_open()
+            self._bounds.add(bound)
+        return bound
 
     def close(self) -> None:
         """Release the model, once the calls that are running have returned; further ones raise ClosedError."""
-        self.closed = True
-        self._call = _closed
+        with self._binding:
+            self.closed = True
+            bounds = list(self._bounds)
+        self._call = closed
         self._session = self._inner = None
+        for bound in bounds:
+            bound.close()
         if self._share is not None:
             self._share.release()
         allocator.give_back()
 
     def _run_controlled(self, feeds: Mapping[str, Array], control: types.RunControl) -> dict[str, Array]:
-        if not isinstance(control, RunControl):
-            raise UsageError(f"expected control to be an ortolan.RunControl, got {type(control).__name__}")
-        options = onnxruntime().RunOptions()
-
-        def stop() -> None:
-            options.terminate = True
-
         self._require_open()
+        call = begun(control)
         valid = inputs.checked(self.inputs, feeds)
-        with control.guard(stop):
+        with call.guard() as options:
             try:
                 return dict(zip(self._names, self._call(self._names, valid, options), strict=True))
             except Exception as error:
@@ -205,10 +215,6 @@ class OrtSession:
     def _require_open(self) -> None:
         if self.closed:
             raise ClosedError(CLOSED)
-
-
-def _closed(*_: object) -> Any:
-    raise ClosedError(CLOSED)
 
 
 def _open(
