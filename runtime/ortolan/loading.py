@@ -150,6 +150,7 @@ def _load_bundle(
                 plan.chosen.config,
                 min_onnxruntime=chosen.info.min_onnxruntime,
                 digest=manifest.variant_digest(chosen),
+                fixed_shapes=kind.fixed_shapes,
             )
             stack.callback(session.close)
             sessions[component] = session

@@ -51,6 +51,8 @@ class Model:
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """Names of the tasks that this class answers; empty for all."""
+    fixed_shapes: ClassVar[bool] = False
+    """Whether every run of the model has inputs of the same shapes."""
 
     def __init__(
         self,
@@ -269,6 +271,7 @@ class Streamer(_Streaming):
     """Answers sound chunk by chunk; ``predict`` takes a whole recording, `stream` what arrives in pieces."""
 
     tasks = ("audio-stream",)
+    fixed_shapes = True
 
     def stream(self) -> Stream:
         """A new stream: ``push`` sound as it arrives. One model may have many, each for one thread at a time.

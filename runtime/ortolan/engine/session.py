@@ -32,7 +32,12 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    model_path: str | Path, config: SessionConfig, *, min_onnxruntime: str = "1.20.0", digest: str | None = None
+    model_path: str | Path,
+    config: SessionConfig,
+    *,
+    min_onnxruntime: str = "1.20.0",
+    digest: str | None = None,
+    fixed_shapes: bool = False,
 ) -> OrtSession:
     """Load an ONNX file.
 
@@ -44,6 +49,7 @@ def open_session(
         config: provider, threads and memory.
         min_onnxruntime: oldest onnxruntime that can run the file.
         digest: sha256 of the model's content if it is known, for compiled engines that are kept.
+        fixed_shapes: whether all runs have inputs of the same shapes: memory is then laid out once for all of them.
 
     Raises:
         MissingPackageError: no onnxruntime is installed.
@@ -57,17 +63,19 @@ def open_session(
     require(min_onnxruntime)
     provider, best_effort = parse(config.provider)
     path = os.fspath(model_path)
+    asked = replace(config, provider=provider.name)
     if not best_effort:
-        return _open(path, replace(config, provider=provider.name), provider, strict=True, digest=digest)
+        return _open(path, asked, provider, strict=True, digest=digest, fixed_shapes=fixed_shapes)
     try:
-        return _open(path, replace(config, provider=provider.name), provider, strict=False, digest=digest)
+        return _open(path, asked, provider, strict=False, digest=digest, fixed_shapes=fixed_shapes)
     except OrtolanError as error:
         if isinstance(error, UsageError):
             raise
         # If the fault is the model's, the CPU provider finds it too and its error is the one that counts.
         note = f"{provider.name} could not be used, the cpu is: {error}"
         on_cpu = replace(config, provider="cpu", provider_options=())
-        return _open(path, on_cpu, PROVIDERS["cpu"], strict=True, digest=digest, notes=(note,))
+        cpu = PROVIDERS["cpu"]
+        return _open(path, on_cpu, cpu, strict=True, digest=digest, fixed_shapes=fixed_shapes, notes=(note,))
 
 
 class OrtSession:
@@ -224,6 +232,7 @@ def _open(
     *,
     strict: bool,
     digest: str | None,
+    fixed_shapes: bool,
     notes: tuple[str, ...] = (),
 ) -> OrtSession:
     usual = thread_count(config)
@@ -236,7 +245,14 @@ def _open(
     if not config.arena:
         allocator.stay_small()
     try:
-        opened = open_on(path, replace(config, threads=share.threads), provider, strict=strict, digest=digest)
+        opened = open_on(
+            path,
+            replace(config, threads=share.threads),
+            provider,
+            strict=strict,
+            digest=digest,
+            fixed_shapes=fixed_shapes,
+        )
     except BaseException:
         share.release()
         raise

@@ -235,7 +235,9 @@ class Stream:
         start = self._done * self._seconds
         self._done += 1
         end = self._done * self._seconds
-        outputs = {name: array.copy() for name, array in self._answers}
+        outputs = {}
+        for name, array in self._answers:
+            outputs[name] = array.copy()
         scores, labels = self._scores, self._labels
         if scores is None:
             return ChunkAnswer(start, end, None, None, outputs)
