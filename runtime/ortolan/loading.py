@@ -172,6 +172,7 @@ def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | N
                 plan.chosen.config,
                 min_onnxruntime=chosen.info.min_onnxruntime,
                 digest=manifest.variant_digest(chosen),
+                fixed_shapes=kind.fixed_shapes,
             )
             stack.callback(session.close)
             sessions[component] = session

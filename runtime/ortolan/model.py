@@ -51,6 +51,8 @@ class Model:
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """Names of the tasks that this class answers; empty for all."""
+    fixed_shapes: ClassVar[bool] = False
+    """Whether every run of the model has inputs of the same shapes."""
 
     def __init__(
         self,
@@ -174,27 +176,29 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
             DeadlineExceeded, Cancelled: as `run`.
             ClosedError: after `close`.
         """
-        answer: AnswerT = self._answerer.answer(x, control)
+        answer: AnswerT = self._answerer.answer(x, _begun(control))
         return answer
 
-    def predict_batch(self, xs: Iterable[InputT]) -> list[AnswerT]:
+    def predict_batch(self, xs: Iterable[InputT], control: RunControl | None = None) -> list[AnswerT]:
         """The answers to several inputs, in their order; faster than one by one.
+
+        Args:
+            xs: the inputs.
+            control: deadline and cancellation of this call, all inputs together.
 
         Raises:
             InputTypeError: not several inputs, or one of the wrong type.
             InputError: an input of the wrong shape or content.
             SessionError: onnxruntime failed.
+            DeadlineExceeded, Cancelled: as `run`.
             ClosedError: after `close`.
         """
         self._require_open()
-        if not isinstance(xs, Iterable):
-            raise InputTypeError(f"expected a list of inputs, found {type(xs).__name__}")
-        # A single str is passed on as it is: the runner says what is wrong with it. So is an array of several axes.
-        whole = isinstance(xs, (str, bytes, list, tuple)) or getattr(xs, "ndim", 1) > 1
-        items: Any = xs if whole else list(xs)
+        call = _begun(control)
+        items = _several(xs)
         answers: dict[int, AnswerT] = {}
         for encoded in self._answerer.encode(items):
-            decoded = self._answerer.decode(self._session.run(encoded.feeds), encoded)
+            decoded = self._answerer.decode(self._session.run(encoded.feeds, call), encoded)
             answers.update(zip(encoded.rows, decoded, strict=True))
         return [answers[position] for position in range(len(items))]
 
@@ -267,6 +271,7 @@ class Streamer(_Streaming):
     """Answers sound chunk by chunk; ``predict`` takes a whole recording, `stream` what arrives in pieces."""
 
     tasks = ("audio-stream",)
+    fixed_shapes = True
 
     def stream(self) -> Stream:
         """A new stream: ``push`` sound as it arrives. One model may have many, each for one thread at a time.
@@ -281,10 +286,13 @@ class Streamer(_Streaming):
         opened: Stream = runner.stream(self._require_open)
         return opened
 
-    def predict_batch(self, xs: Iterable[Sound]) -> list[list[ChunkAnswer]]:
-        """The answers to several recordings, one after the other; errors as for ``predict``."""
+    def predict_batch(self, xs: Iterable[Sound], control: RunControl | None = None) -> list[list[ChunkAnswer]]:
+        """The answers to several recordings, one after the other; arguments and errors as for every model."""
         self._require_open()
-        return [self.predict(x) for x in xs]
+        if isinstance(xs, (str, bytes)):
+            raise InputTypeError(f"expected a list of recordings, found a single {type(xs).__name__}; use predict")
+        items, call = _several(xs), _begun(control)
+        return [self.predict(x, call) for x in items]
 
 
 class Embedder(_Embedding):
@@ -304,15 +312,19 @@ class Embedder(_Embedding):
         """
         return self.predict(text, control)
 
-    def embed_batch(self, texts: Iterable[str]) -> Vectors:
+    def embed_batch(self, texts: Iterable[str], control: RunControl | None = None) -> Vectors:
         """float32 [n, d], the vectors of several texts in their order. Texts of similar length are run together.
 
+        Args:
+            texts: the texts.
+            control: deadline and cancellation of this call, all texts together.
+
         Raises:
-            InputError, SessionError, ClosedError: as `predict_batch`.
+            InputError, SessionError, DeadlineExceeded, Cancelled, ClosedError: as `predict_batch`.
         """
         import numpy as np
 
-        vectors = self.predict_batch(texts)
+        vectors = self.predict_batch(texts, control)
         dimensions = getattr(self._runner, "dimensions", None) or 0
         return np.stack(vectors) if vectors else np.zeros((0, dimensions), np.float32)
 
@@ -337,6 +349,24 @@ class TextRecognizer(_Reading):
     """Reads the image of a line of text; images are those of `ImageClassifier`."""
 
     tasks = ("image-to-text",)
+
+
+def _begun(control: RunControl | None) -> RunControl | None:
+    """The control of a call that begins now."""
+    if control is None:
+        return None
+    from ortolan.engine.control import begun
+
+    return begun(control)
+
+
+def _several(xs: Iterable[Any]) -> Any:
+    """The inputs of a batch as a sequence."""
+    if not isinstance(xs, Iterable):
+        raise InputTypeError(f"expected a list of inputs, found {type(xs).__name__}")
+    # A single str is passed on as it is: the runner says what is wrong with it. So is an array of several axes.
+    whole = isinstance(xs, (str, bytes, list, tuple)) or getattr(xs, "ndim", 1) > 1
+    return xs if whole else list(xs)
 
 
 def _peak_resident_bytes() -> int | None:

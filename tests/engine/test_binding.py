@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import gc
 import threading
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from ortolan.engine import RunControl
 from ortolan.engine import session as engine_session
 from ortolan.engine.providers import PROVIDERS
-from ortolan.errors import InputError, InputTypeError, SessionError, UsageError
+from ortolan.errors import (
+    Cancelled,
+    ClosedError,
+    DeadlineExceeded,
+    InputError,
+    InputTypeError,
+    SessionError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,3 +142,57 @@ def test_two_threads_at_once_are_refused(endless: Path, opened: Callable[..., Or
     bound.inputs["steps"][...] = 1
     bound()
     assert bound.outputs["y"].tolist() == [2]
+
+
+def test_a_bound_call_can_be_stopped(endless: Path, opened: Callable[..., OrtSession]) -> None:
+    """By its deadline and by cancelling; the next call answers."""
+    bound = opened(endless).bind({"x": np.ones(1, np.float32), "steps": np.array(1)})
+    bound.inputs["steps"][...] = 10**9
+    with pytest.raises(DeadlineExceeded):
+        bound(RunControl(timeout=0.02))
+    control = RunControl()
+    threading.Timer(0.02, control.cancel).start()
+    with pytest.raises(Cancelled):
+        bound(control)
+    with pytest.raises(UsageError, match=r"expected control to be an ortolan\.RunControl, got int"):
+        bound(5)  # type: ignore[arg-type]  # a likely slip
+    bound.inputs["steps"][...] = 1
+    bound(RunControl(timeout=60))
+    assert bound.outputs["y"].tolist() == [2]
+
+
+def test_closing_lets_go_of_the_model(doubling: Path, opened: Callable[..., OrtSession]) -> None:
+    """A Bound that is still alive does not hold the closed model's memory; its arrays stay readable."""
+    session = opened(doubling)
+    held = weakref.ref(session._session)
+    bound = session.bind({"x": X})
+    session.close()
+    gc.collect()
+    assert held() is None
+    with pytest.raises(ClosedError):
+        bound()
+    np.testing.assert_array_equal(bound.outputs["y"], X + X)
+
+
+@pytest.mark.parametrize("path", ["inner", "public"])
+def test_a_running_call_ends_before_the_model_goes(
+    path: str, monkeypatch: pytest.MonkeyPatch, endless: Path, opened: Callable[..., OrtSession]
+) -> None:
+    """Closing from another thread meanwhile is no crash."""
+    if path == "public":
+        monkeypatch.setattr(engine_session, "inner_session", lambda _: None)
+    session = opened(endless)
+    bound = session.bind({"x": np.ones(1, np.float32), "steps": np.array(1)})
+    bound.inputs["steps"][...] = 1_000_000
+    with ThreadPoolExecutor(2) as pool:
+        calls = [
+            pool.submit(bound),
+            pool.submit(session.run, {"x": np.ones(1, np.float32), "steps": np.array(1_000_000)}),
+        ]
+        while not bound._lock.locked() and not calls[0].done():
+            pass
+        session.close()
+        calls[0].result(60)
+        error = calls[1].exception(60)
+    assert bound.outputs["y"].tolist() == [1_000_001]
+    assert error is None or isinstance(error, ClosedError)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 import ortolan
 from ortolan import model as model_module
-from ortolan.errors import Cancelled, ClosedError, InputTypeError
+from ortolan.errors import Cancelled, ClosedError, DeadlineExceeded, InputTypeError, UsageError
+from ortolan.tasks.runner import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,9 +67,31 @@ def test_an_answer_can_be_cancelled(classifier: ortolan.TextClassifier) -> None:
     """A control belongs to one call."""
     control = ortolan.RunControl()
     control.cancel()
-    with pytest.raises(Cancelled):
-        classifier.predict("a", control)
+    for call in (classifier.predict, lambda text, control: classifier.predict_batch([text], control)):
+        with pytest.raises(Cancelled):
+            call("a", control)
+        with pytest.raises(UsageError, match=r"expected control to be an ortolan\.RunControl, got float"):
+            call("a", 0.5)
     assert classifier.predict("a").label == "neg"
+
+
+def test_a_batch_has_one_deadline(classifier: ortolan.TextClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its runs share the time, also what Python needs between them."""
+    assert len(classifier.predict_batch(["a"] * 3, ortolan.RunControl(timeout=60))) == 3
+    runner = classifier._answerer
+    encode, runs = runner.encode, []
+
+    def one_by_one(texts: list[str]) -> Iterator[Any]:
+        for position in range(len(texts)):
+            time.sleep(0.02)
+            runs.append(position)
+            (encoded,) = encode([texts[position]])
+            yield Encoded(encoded.feeds, [position])
+
+    monkeypatch.setattr(runner, "encode", one_by_one)
+    with pytest.raises(DeadlineExceeded):
+        classifier.predict_batch(["a"] * 1000, ortolan.RunControl(timeout=0.05))
+    assert 1 <= len(runs) < 1000
 
 
 def test_many_threads_share_a_model(classifier: ortolan.TextClassifier) -> None:

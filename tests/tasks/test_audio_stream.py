@@ -211,10 +211,10 @@ def test_two_threads_on_one_stream_are_refused(model: ortolan.Streamer) -> None:
     entered, leave = threading.Event(), threading.Event()
     run = stream._bound
 
-    def slow() -> None:
+    def slow(control: object) -> None:
         entered.set()
         assert leave.wait(10)
-        run()
+        run(control)
 
     stream._bound = slow
     answers: list[Any] = []
@@ -237,7 +237,7 @@ def test_a_failed_chunk_needs_a_reset(model: ortolan.Streamer) -> None:
     stream = model.stream()
     run = stream._bound
 
-    def failing() -> None:
+    def failing(control: object) -> None:
         raise SessionError("broken")
 
     stream._bound = failing
@@ -268,25 +268,40 @@ def test_faulty_samples_leave_the_stream_as_it_was(model: ortolan.Streamer) -> N
     assert [a.score for a in found] == [a.score for a in model.predict(samples)]
 
 
-def test_a_call_can_be_stopped_between_chunks(model: ortolan.Streamer) -> None:
-    """Cancelled before, and at a deadline that passes during the call; the model stays usable."""
+def test_a_call_can_be_stopped(model: ortolan.Streamer) -> None:
+    """Cancelled before, and at a deadline that is for all chunks of a call together; the model stays usable."""
     control = ortolan.RunControl()
     control.cancel()
     stream = model.stream()
-    with pytest.raises(Cancelled):
-        stream.push(noise(CHUNK), control)
+    for call in (
+        lambda: stream.push(noise(CHUNK), control),
+        lambda: model.predict(noise(3), control),
+        lambda: model.predict_batch([noise(CHUNK)], control),
+    ):
+        with pytest.raises(Cancelled):
+            call()
     stream.reset()
     run = stream._bound
     gone = threading.Event()
 
-    def slow() -> None:
+    def slow(control: object) -> None:
         gone.wait(0.02)
-        run()
+        run(control)
 
     stream._bound = slow
     with pytest.raises(DeadlineExceeded, match=r"past its deadline of 0\.05 s"):
         stream.push(noise(1000 * CHUNK), ortolan.RunControl(timeout=0.05))
     assert len(model.predict(noise(CHUNK), ortolan.RunControl(timeout=60))) == 1
+
+
+def test_a_batch_is_recordings(model: ortolan.Streamer) -> None:
+    """The path of one would be taken for its letters."""
+    for one in ("speech.wav", b"RIFF"):
+        with pytest.raises(InputTypeError, match=r"expected a list of recordings, found a single (str|bytes); use pre"):
+            model.predict_batch(one)  # type: ignore[arg-type] # a likely slip
+    with pytest.raises(InputTypeError, match="expected a list of inputs, found int"):
+        model.predict_batch(5)  # type: ignore[arg-type] # the fault in question
+    assert model.predict_batch([]) == []
 
 
 def test_nothing_works_after_close(build: Callable[..., Path]) -> None:

@@ -8,10 +8,11 @@ import json
 import numpy as np
 import pytest
 
+from ortolan.bundle.description import VariantInfo
 from ortolan.errors import BundleError
 from ortolan.tasks import golden, open_task
 from ortolan.tasks.golden import agrees, compare, read_golden, wilson
-from ortolan.types import Fidelity, Interval
+from ortolan.types import HALF_SLACK, SLACK, Fidelity, Interval
 
 WEIGHTS = [[-1, 1], [1, -1], [0, 0]]
 PROMISED = Fidelity("label", 100, 0.0, Interval(0.0, 0.04), 1e-3, "samples")
@@ -161,3 +162,44 @@ def test_wilson_interval(hits, n, low, high):
     """Figures as published calculators give them."""
     found = wilson(hits, n)
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-5), pytest.approx(high, abs=1e-5))
+
+
+@pytest.mark.parametrize(
+    ("precision", "metric", "tolerance"),
+    [
+        ("fp32", "tensor", 1e-4),
+        ("int8", "tensor", 1e-4),
+        ("fp16", "tensor", 2**-8),
+        ("fp16", "label", 2**-8),
+        ("fp16", "embedding", 1e-4),
+    ],
+)
+def test_float16_is_granted_its_own_arithmetic(precision, metric, tolerance):
+    """A processor that computes in halves is no fault; with other precisions the same difference is."""
+    promised = VariantInfo(
+        precision=precision,
+        providers=("cpu",),
+        min_onnxruntime="1.20.0",
+        weight_bytes=1,
+        macs=None,
+        activation_bytes=None,
+        fidelity=Fidelity(metric, 16, 0.0, wilson(0, 16), 0.0, "samples"),
+    ).fidelity
+    assert promised.tolerance == tolerance
+    on_a_cortex_a76 = Fidelity(metric, 16, 0.0, wilson(0, 16), 1.5e-3, "samples")
+    assert agrees(on_a_cortex_a76, promised) == (tolerance > 1.5e-3)
+
+
+def test_products_in_halves_stay_within_what_is_granted():
+    """Three layers of 64 in float16: off by more than float32 is granted, and by less than float16 is."""
+    random = np.random.default_rng(0)
+    exact = random.standard_normal((200, 64))
+    halves = exact.astype(np.float16)
+    for _ in range(3):
+        weights = (random.standard_normal((64, 64)) / 8).astype(np.float16)
+        sums = np.zeros_like(halves)
+        for i in range(64):
+            sums += halves[:, i : i + 1] * weights[i]
+        halves, exact = np.maximum(sums, np.float16(0)), np.maximum(exact @ weights.astype(np.float64), 0)
+    worst = float(np.abs(halves - exact).max() / np.abs(exact).max())
+    assert SLACK < worst < HALF_SLACK

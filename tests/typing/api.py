@@ -49,6 +49,7 @@ def tensors(model: ortolan.Model, feeds: dict[str, Array]) -> None:
     assert_type(bound, BoundSession)
     bound.inputs["x"][...] = np.zeros(3, np.float32)
     bound()
+    bound(control.from_now())
     assert_type(bound.outputs["y"], Array)
     assert_type(model.inputs, Sequence[TensorSpec])
     assert_type(model.outputs[0].name, str)
@@ -66,10 +67,11 @@ def texts(classifier: ortolan.TextClassifier, clusterer: ortolan.Clusterer, embe
     assert_type(answer.score, float)
     assert_type(answer.probabilities, Mapping[str | int | float | bool, float] | None)
     assert_type(classifier.predict_batch(iter(["a", "b"])), list[ortolan.Classification])
+    assert_type(classifier.predict_batch(["a"], ortolan.RunControl(1)), list[ortolan.Classification])
     assert_type(clusterer.predict("a").label, int)
     assert_type(clusterer.predict_batch({"a": 1}), list[ortolan.Cluster])
     assert_type(embedder.embed("a"), NDArray[np.float32])
-    assert_type(embedder.embed_batch(["a"]), NDArray[np.float32])
+    assert_type(embedder.embed_batch(["a"], control=ortolan.RunControl()), NDArray[np.float32])
 
 
 def tables(
@@ -92,7 +94,7 @@ def sound(streamer: ortolan.Streamer, samples: NDArray[np.int16]) -> None:
     assert_type(stream, ortolan.Stream)
     assert_type(stream.push(samples), list[ortolan.ChunkAnswer])
     assert_type(stream.push(samples.astype(np.float32), ortolan.RunControl(1.0)), list[ortolan.ChunkAnswer])
-    assert_type(stream.flush(), list[ortolan.ChunkAnswer])
+    assert_type(stream.flush(ortolan.RunControl(0.5)), list[ortolan.ChunkAnswer])
     stream.reset()
     assert_type(stream.position, float)
     for answer in streamer.predict("speech.wav"):

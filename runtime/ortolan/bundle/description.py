@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ortolan.bundle.names import is_below
 from ortolan.errors import UnknownNameError
+from ortolan.types import HALF_SLACK
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -76,6 +77,11 @@ class VariantInfo:
     cpu_features: tuple[str, ...] = ()
     fidelity: Fidelity
     weights: WeightMemory | None = None
+
+    def __post_init__(self) -> None:
+        # Distances of embeddings are squares: what float16 adds to them is far below what float32 is granted.
+        if self.precision == "fp16" and self.fidelity.metric != "embedding":
+            object.__setattr__(self, "fidelity", replace(self.fidelity, slack=HALF_SLACK))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

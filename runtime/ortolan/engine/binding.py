@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan.engine.control import begun
 from ortolan.engine.failures import translated
 from ortolan.engine.installation import onnxruntime
-from ortolan.engine.providers import resolve
 from ortolan.errors import ClosedError, InputTypeError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ortolan.engine.session import OrtSession
+    from ortolan import types
     from ortolan.types import Array
 
 CLOSED = "the model is closed; load it again to use it"
+
+
+def closed(*_: object) -> Any:
+    """What is called instead of a model that was closed."""
+    raise ClosedError(CLOSED)
 
 
 class Bound:
@@ -29,25 +34,24 @@ class Bound:
     arrays stay the same ones for the life of the object, so an output that has to outlast the next call must be copied.
 
     Args:
-        owner: the session; closing it ends this object too.
-        session: its ``onnxruntime.InferenceSession``.
+        session: an ``onnxruntime.InferenceSession``.
         inner: the C++ session below, or None to use the public methods alone.
         feeds: valid values of all inputs; they are copied.
         results: the outputs for these, which give the shapes.
+        own_memory: whether the provider has memory of its own, into which inputs are copied when they are bound.
 
     Raises:
         InputTypeError: an input or output of strings, or one that is no plain tensor.
     """
 
-    __slots__ = ("_binding", "_call", "_device", "_lock", "_options", "_owner", "_rebind", "inputs", "outputs")
+    __slots__ = ("__weakref__", "_binding", "_call", "_device", "_lock", "_options", "_rebind", "inputs", "outputs")
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
 
     def __init__(
-        self, owner: OrtSession, session: Any, inner: Any, feeds: Mapping[str, Array], results: Mapping[str, Array]
+        self, session: Any, inner: Any, feeds: Mapping[str, Array], results: Mapping[str, Array], *, own_memory: bool
     ) -> None:
-        self._owner = owner
         self._lock = threading.Lock()
         self._options = onnxruntime().RunOptions()
         self.inputs = MappingProxyType({name: _own_copy("input", name, feeds[name]) for name in feeds})
@@ -62,29 +66,43 @@ class Bound:
         self._bind_inputs()
         for name, array in self.outputs.items():
             self._binding.bind_output(name, *self._device, array.dtype.type, array.shape, array.ctypes.data)
-        # A provider with memory of its own copies inputs when they are bound, and would not see later changes.
-        self._rebind = resolve(owner.config.provider).own_memory
+        # Such a provider would not see what is written into the inputs later.
+        self._rebind = own_memory
 
-    def __call__(self) -> None:
+    def __call__(self, control: types.RunControl | None = None) -> None:
         """Run once on the present content of ``inputs``; ``outputs`` are overwritten.
+
+        Args:
+            control: deadline and cancellation of this call; when it was stopped, ``outputs`` mean nothing.
 
         Raises:
             SessionError: onnxruntime failed, e.g. because an output's shape depends on the values.
+            DeadlineExceeded, Cancelled: by ``control``.
             UsageError: another thread is in this call.
             ClosedError: the model was closed.
         """
-        if self._owner.closed:
-            raise ClosedError(CLOSED)
         if not self._lock.acquire(False):
             raise UsageError("two threads use one Bound at the same time; give each thread its own: model.bind(feeds)")
         try:
             if self._rebind:
                 self._bind_inputs()
-            self._call(self._binding, self._options)
+            if control is None:
+                self._call(self._binding, self._options)
+                return
+            with begun(control).guard() as options:
+                self._call(self._binding, options)
         except Exception as error:
+            if self._call is closed:
+                raise ClosedError(CLOSED) from error
             raise translated(error, "bound", "the bound model") from error
         finally:
             self._lock.release()
+
+    def close(self) -> None:
+        """Let go of the model, once a call that is running has returned; further ones raise ClosedError."""
+        self._rebind = False
+        self._call = closed
+        self._binding = None
 
     def _bind_inputs(self) -> None:
         for name, array in self.inputs.items():

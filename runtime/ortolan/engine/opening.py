@@ -45,7 +45,15 @@ class Opened:
     engines: EngineCache | None = None
 
 
-def open_on(path: str, config: SessionConfig, provider: Provider, *, strict: bool, digest: str | None = None) -> Opened:
+def open_on(
+    path: str,
+    config: SessionConfig,
+    provider: Provider,
+    *,
+    strict: bool,
+    digest: str | None = None,
+    fixed_shapes: bool = False,
+) -> Opened:
     """Open a model on ``provider``.
 
     Args:
@@ -54,6 +62,7 @@ def open_on(path: str, config: SessionConfig, provider: Provider, *, strict: boo
         provider: where it runs.
         strict: refuse if a node that does real work would run elsewhere.
         digest: of the model's content; None to compute it where it is needed.
+        fixed_shapes: whether all runs have inputs of the same shapes.
 
     Raises:
         MissingPackageError: no onnxruntime is installed.
@@ -63,7 +72,7 @@ def open_on(path: str, config: SessionConfig, provider: Provider, *, strict: boo
     require_built_in(provider)
     if provider.name == "cpu":
         try:
-            return Opened(_create(path, config, provider), {})
+            return Opened(_create(path, config, provider, fixed_shapes=fixed_shapes), {})
         except Exception as error:
             raise translated(error, "load", path) from error
     engines = _engines(path, config, provider, digest)
@@ -143,8 +152,10 @@ def _create(
     *,
     forbid_cpu: bool = False,
     profile: str | None = None,
+    fixed_shapes: bool = False,
 ) -> Any:
     options = session_options(config, record_placement=provider.name != "cpu", forbid_cpu=forbid_cpu)
+    options.enable_mem_pattern = fixed_shapes
     if profile is not None:
         options.enable_profiling, options.profile_file_prefix = True, profile
     chosen = provider_options(config, provider)

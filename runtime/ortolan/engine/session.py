@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
 from ortolan.engine import allocator, placement, sharing
 from ortolan.engine import feeds as inputs
-from ortolan.engine.binding import CLOSED, Bound
-from ortolan.engine.control import RunControl
+from ortolan.engine.binding import CLOSED, Bound, closed
+from ortolan.engine.control import begun
 from ortolan.engine.failures import translated
 from ortolan.engine.installation import onnxruntime, require
 from ortolan.engine.opening import open_on
 from ortolan.engine.options import thread_count
-from ortolan.engine.providers import PROVIDERS, parse
+from ortolan.engine.providers import PROVIDERS, parse, resolve
 from ortolan.errors import ClosedError, OrtolanError, UsageError
 
 if TYPE_CHECKING:
@@ -30,7 +32,12 @@ if TYPE_CHECKING:
 
 
 def open_session(
-    model_path: str | Path, config: SessionConfig, *, min_onnxruntime: str = "1.20.0", digest: str | None = None
+    model_path: str | Path,
+    config: SessionConfig,
+    *,
+    min_onnxruntime: str = "1.20.0",
+    digest: str | None = None,
+    fixed_shapes: bool = False,
 ) -> OrtSession:
     """Load an ONNX file.
 
@@ -42,6 +49,7 @@ def open_session(
         config: provider, threads and memory.
         min_onnxruntime: oldest onnxruntime that can run the file.
         digest: sha256 of the model's content if it is known, for compiled engines that are kept.
+        fixed_shapes: whether all runs have inputs of the same shapes: memory is then laid out once for all of them.
 
     Raises:
         MissingPackageError: no onnxruntime is installed.
@@ -55,17 +63,19 @@ def open_session(
     require(min_onnxruntime)
     provider, best_effort = parse(config.provider)
     path = os.fspath(model_path)
+    asked = replace(config, provider=provider.name)
     if not best_effort:
-        return _open(path, replace(config, provider=provider.name), provider, strict=True, digest=digest)
+        return _open(path, asked, provider, strict=True, digest=digest, fixed_shapes=fixed_shapes)
     try:
-        return _open(path, replace(config, provider=provider.name), provider, strict=False, digest=digest)
+        return _open(path, asked, provider, strict=False, digest=digest, fixed_shapes=fixed_shapes)
     except OrtolanError as error:
         if isinstance(error, UsageError):
             raise
         # If the fault is the model's, the CPU provider finds it too and its error is the one that counts.
         note = f"{provider.name} could not be used, the cpu is: {error}"
         on_cpu = replace(config, provider="cpu", provider_options=())
-        return _open(path, on_cpu, PROVIDERS["cpu"], strict=True, digest=digest, notes=(note,))
+        cpu = PROVIDERS["cpu"]
+        return _open(path, on_cpu, cpu, strict=True, digest=digest, fixed_shapes=fixed_shapes, notes=(note,))
 
 
 class OrtSession:
@@ -82,6 +92,8 @@ class OrtSession:
     """
 
     __slots__ = (
+        "_binding",
+        "_bounds",
         "_call",
         "_dtypes",
         "_inner",
@@ -114,6 +126,8 @@ class OrtSession:
         self.inputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_inputs()))
         self.outputs: Sequence[TensorSpec] = tuple(map(inputs.tensor_spec, session.get_outputs()))
         self._session = session
+        self._binding = threading.Lock()
+        self._bounds: WeakSet[Bound] = WeakSet()
         self._share = share
         self._inner = inner
         self._dtypes = tuple((spec.name, inputs.native_dtype(spec)) for spec in self.inputs)
@@ -161,30 +175,34 @@ class OrtSession:
             SessionError: onnxruntime failed.
             ClosedError: after `close`.
         """
+        session, inner = self._session, self._inner
         self._require_open()
         valid = inputs.checked(self.inputs, feeds)
-        return Bound(self, self._session, self._inner, valid, self.run(valid))
+        own_memory = resolve(self.config.provider).own_memory
+        bound = Bound(session, inner, valid, self.run(valid), own_memory=own_memory)
+        with self._binding:
+            self._require_open()
+            self._bounds.add(bound)
+        return bound
 
     def close(self) -> None:
         """Release the model, once the calls that are running have returned; further ones raise ClosedError."""
-        self.closed = True
-        self._call = _closed
+        with self._binding:
+            self.closed = True
+            bounds = list(self._bounds)
+        self._call = closed
         self._session = self._inner = None
+        for bound in bounds:
+            bound.close()
         if self._share is not None:
             self._share.release()
         allocator.give_back()
 
     def _run_controlled(self, feeds: Mapping[str, Array], control: types.RunControl) -> dict[str, Array]:
-        if not isinstance(control, RunControl):
-            raise UsageError(f"expected control to be an ortolan.RunControl, got {type(control).__name__}")
-        options = onnxruntime().RunOptions()
-
-        def stop() -> None:
-            options.terminate = True
-
         self._require_open()
+        call = begun(control)
         valid = inputs.checked(self.inputs, feeds)
-        with control.guard(stop):
+        with call.guard() as options:
             try:
                 return dict(zip(self._names, self._call(self._names, valid, options), strict=True))
             except Exception as error:
@@ -207,10 +225,6 @@ class OrtSession:
             raise ClosedError(CLOSED)
 
 
-def _closed(*_: object) -> Any:
-    raise ClosedError(CLOSED)
-
-
 def _open(
     path: str,
     config: SessionConfig,
@@ -218,6 +232,7 @@ def _open(
     *,
     strict: bool,
     digest: str | None,
+    fixed_shapes: bool,
     notes: tuple[str, ...] = (),
 ) -> OrtSession:
     usual = thread_count(config)
@@ -230,7 +245,14 @@ def _open(
     if not config.arena:
         allocator.stay_small()
     try:
-        opened = open_on(path, replace(config, threads=share.threads), provider, strict=strict, digest=digest)
+        opened = open_on(
+            path,
+            replace(config, threads=share.threads),
+            provider,
+            strict=strict,
+            digest=digest,
+            fixed_shapes=fixed_shapes,
+        )
     except BaseException:
         share.release()
         raise

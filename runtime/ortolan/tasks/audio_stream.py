@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ortolan.engine.control import begun
 from ortolan.errors import InputError, UsageError
 from ortolan.inputs.audio import Recording, checked_samples, one_channel, read_wav
 from ortolan.inputs.resample import resampled
@@ -111,15 +112,16 @@ class AudioStreamRunner:
             InputError: another rate, several channels that may not be mixed, a damaged file, NaN.
             StorageError: the file cannot be read.
             SessionError: the model failed.
-            DeadlineExceeded, Cancelled: by ``control``, between two chunks.
+            DeadlineExceeded, Cancelled: by ``control``.
         """
+        call = None if control is None else begun(control)
         samples = self._samples(x)
         try:
             stream = self._idle.pop()
         except IndexError:
             stream = self.stream()
-        answers = stream.push(samples, control)
-        answers += stream.flush()
+        answers = stream.push(samples, call)
+        answers += stream.flush(call)
         self._idle.append(stream)
         return answers
 
