@@ -165,7 +165,7 @@ def test_answers_are_immutable(classifier):
         ({"labels": ["neg"]}, "task.config.labels: expected a list of two labels or more"),
         ({"labels": ["neg", None]}, "task.config.labels[1]: expected str, int, float or bool, found NoneType"),
         ({"labels": ["neg", "neg"]}, "task.config.labels: expected distinct labels, found one twice"),
-        ({"foo": 1}, "task.config.foo: unknown key; known here: labels, input, decision"),
+        ({"foo": 1}, "task.config.foo: unknown key; known here: labels, input, decision, logits"),
         ({"decision": None}, "task.config.decision: expected 'scores' or 'probabilities', found None"),
         ({"input": []}, "task.config.input: expected an object, found list"),
         ({"input": {"kind": "bytes"}}, "task.config.input.kind: expected one of ngrams, tokens, found 'bytes'"),

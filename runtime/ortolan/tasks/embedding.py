@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ortolan.bundle.fields import Record
 from ortolan.errors import BundleError, ManifestError
 from ortolan.tasks.texts import open_text_input
 from ortolan.tasks.token_input import MASK
@@ -72,9 +73,7 @@ class EmbeddingRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
         config = task.config
-        for key in config:
-            if key not in _KEYS:
-                raise ManifestError(f"task.config.{key}", f"unknown key; known: {', '.join(_KEYS)}")
+        Record(config, "task.config", _KEYS)
         output, pooling, normalize = config.get("output"), config.get("pooling"), config.get("normalize")
         if not isinstance(output, str):
             raise ManifestError("task.config.output", f"expected the name of an output, found {output!r}")

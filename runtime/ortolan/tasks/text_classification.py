@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ortolan.tasks.texts import TextTensors
     from ortolan.types import Array, RunControl, Session
 
+_KEYS = ("labels", "input", "decision", "logits")
+
 Label = str | int | float | bool
 """A label as the training data had it."""
 
@@ -84,7 +86,7 @@ class TextClassificationRunner:
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
-        Record(task.config, "task.config", ("labels", "input", "decision"))
+        Record(task.config, "task.config", _KEYS)
         labels = _labels(task.config.get("labels"))
         decision = task.config.get("decision")
         if decision != "scores" and decision != "probabilities":
