@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
@@ -21,6 +21,7 @@ from ortolan.model import (
     TextClassifier,
     TextRecognizer,
 )
+from ortolan.records import replace
 from ortolan.types import Candidate, Plan, SessionConfig
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def _load_bundle(
 ) -> Model:
     from ortolan.bundle.directory import open_bundle
     from ortolan.engine import open_session
+    from ortolan.engine.opening_ahead import OpeningSessions
     from ortolan.planning import plan_for
     from ortolan.tasks import open_task
 
@@ -141,20 +143,23 @@ def _load_bundle(
     manifest = bundle.manifest
     kind = _class_for(path, manifest.task.name, as_)
     plan, predicted_peak = plan_for(manifest, variant, config, max_memory=max_memory, tuned=provider is None)
+    openers = {}
+    for component, name in plan.chosen.variants:
+        chosen = manifest.variant(name, component)
+        openers[component] = partial(
+            open_session,
+            bundle.model_path(chosen),
+            plan.chosen.config,
+            min_onnxruntime=chosen.info.min_onnxruntime,
+            digest=manifest.variant_digest(chosen),
+        )
     with ExitStack() as stack:
-        sessions: dict[str, Session] = {}
-        for component, name in plan.chosen.variants:
-            chosen = manifest.variant(name, component)
-            session = open_session(
-                bundle.model_path(chosen),
-                plan.chosen.config,
-                min_onnxruntime=chosen.info.min_onnxruntime,
-                digest=manifest.variant_digest(chosen),
-            )
-            stack.callback(session.close)
-            sessions[component] = session
+        opening = OpeningSessions(openers)
+        stack.callback(opening.close)
+        runner = open_task(bundle, opening)
+        sessions: dict[str, Session] = dict(opening)
+        for session in opening.values():
             plan = _with_notes(plan, session.config, session.notes)
-        runner = open_task(bundle, sessions)
         model = kind(
             sessions,
             runner,

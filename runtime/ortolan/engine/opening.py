@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from ortolan.engine.installation import onnxruntime, parse_version
 from ortolan.engine.options import provider_options, session_options
 from ortolan.engine.providers import PROVIDERS, require_built_in
 from ortolan.errors import Cancelled, OrtolanError, ProviderUnavailableError, SessionError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ortolan.engine.opening import open_on
 from ortolan.engine.options import thread_count
 from ortolan.engine.providers import PROVIDERS, parse
 from ortolan.errors import ClosedError, OrtolanError, UsageError
+from ortolan.records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,10 +6,10 @@ binds all groups below the one it is set on, so the way up to the root is walked
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.hardware.sysfiles import read, read_int
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -71,7 +71,6 @@ class EmbeddingRunner:
     @classmethod
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> EmbeddingRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
-        session = sessions["model"]
         config = task.config
         Record(config, "task.config", _KEYS)
         output, pooling, normalize = config.get("output"), config.get("pooling"), config.get("normalize")
@@ -81,8 +80,9 @@ class EmbeddingRunner:
             raise ManifestError("task.config.pooling", f"expected {', '.join(POOLINGS)} or null, found {pooling!r}")
         if not isinstance(normalize, bool):
             raise ManifestError("task.config.normalize", f"expected true or false, found {normalize!r}")
+        text_input = open_text_input(config, 1, sessions, read_asset)
+        session = sessions["model"]
         _check_output(session, output, rank=2 if pooling is None else 3)
-        text_input = open_text_input(config, 1, session, read_asset)
         return cls(session, text_input, output, None if pooling is None else POOLINGS[pooling], normalize=normalize)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
