@@ -13,6 +13,7 @@ import pytest
 
 LAYERS = [
     "errors",
+    "records",
     "types",
     "digest",
     "state",

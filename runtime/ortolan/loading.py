@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
@@ -21,6 +21,7 @@ from ortolan.model import (
     TextClassifier,
     TextRecognizer,
 )
+from ortolan.records import replace
 from ortolan.types import Candidate, Plan, SessionConfig
 
 if TYPE_CHECKING:
@@ -160,28 +161,34 @@ def _load_bundle(
 def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | None, compared: frozenset[str]) -> Model:
     """The model that a plan describes; the last three arguments are what ``plan_for`` gives."""
     from ortolan.engine import open_session
+    from ortolan.engine.opening_ahead import OpeningSessions
     from ortolan.tasks import open_task
 
     manifest = bundle.manifest
+    openers = {}
+    for component, name in plan.chosen.variants:
+        chosen = manifest.variant(name, component)
+        openers[component] = partial(
+            open_session,
+            bundle.model_path(chosen),
+            plan.chosen.config,
+            min_onnxruntime=chosen.info.min_onnxruntime,
+            digest=manifest.variant_digest(chosen),
+            fixed_shapes=kind.fixed_shapes,
+        )
     with ExitStack() as stack:
-        sessions: dict[str, Session] = {}
+        opening = OpeningSessions(openers)
+        stack.callback(opening.close)
+        runner = open_task(bundle, opening)
+        sessions: dict[str, Session] = dict(opening)
         for component, name in plan.chosen.variants:
-            chosen = manifest.variant(name, component)
-            session = open_session(
-                bundle.model_path(chosen),
-                plan.chosen.config,
-                min_onnxruntime=chosen.info.min_onnxruntime,
-                digest=manifest.variant_digest(chosen),
-                fixed_shapes=kind.fixed_shapes,
-            )
-            stack.callback(session.close)
-            sessions[component] = session
+            session = sessions[component]
             plan = _with_notes(plan, session.config, session.notes)
             used = session.config.provider
             if used != "cpu" and used not in compared:  # the bundle was made on the CPU
-                made_for = "" if used in chosen.info.providers else f"{name} was not made for {used}, and "
-                plan = replace(plan, notes=(*plan.notes, made_for + _NOT_COMPARED.format(used)))
-        runner = open_task(bundle, sessions)
+                made_for = manifest.variant(name, component).info.providers
+                unmade = "" if used in made_for else f"{name} was not made for {used}, and "
+                plan = replace(plan, notes=(*plan.notes, unmade + _NOT_COMPARED.format(used)))
         model = kind(
             sessions,
             runner,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -26,6 +25,7 @@ from ortolan.hardware.estimate import BASE_MEMORY_BYTES
 from ortolan.hardware.facts import HardwareState
 from ortolan.hardware.probe import probe_memory
 from ortolan.hardware.profiles import Figure, here
+from ortolan.records import dataclass, replace
 from ortolan.types import Interval
 
 if TYPE_CHECKING:

@@ -242,7 +242,7 @@ def test_inputs_that_are_no_texts(make: Any) -> None:
         ({"pooling": "median"}, "task.config.pooling: expected mean, cls, max, last or null, found 'median'"),
         ({"normalize": 1}, "task.config.normalize: expected true or false, found 1"),
         ({"output": None}, "task.config.output: expected the name of an output, found None"),
-        ({"prompt": "query: "}, "task.config.prompt: unknown key; known: input, output, pooling, normalize"),
+        ({"prompt": "query: "}, "task.config.prompt: unknown key; known here: input, output, pooling, normalize"),
         ({"input_max_length": 0}, "task.config.input.max_length: expected an int from 1 to 1048576, found 0"),
     ],
 )

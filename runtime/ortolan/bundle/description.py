@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.names import is_below
 from ortolan.errors import UnknownNameError
+from ortolan.records import dataclass, replace
 from ortolan.types import HALF_SLACK
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from ortolan.bundle.manifest import parse_manifest
 from ortolan.bundle.names import ASSETS, MANIFEST
 from ortolan.bundle.verify import Mode, verify_files
 from ortolan.errors import BundleError, ManifestError, StorageError, UnknownNameError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from ortolan.bundle.description import Manifest, Variant

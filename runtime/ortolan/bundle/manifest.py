@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.description import (
@@ -38,6 +37,7 @@ from ortolan.bundle.fields import (
 )
 from ortolan.bundle.names import COMPONENT, MANIFEST, NAME, NAME_RULE, is_below, relative_path
 from ortolan.errors import ManifestError
+from ortolan.records import replace
 from ortolan.types import Fidelity, Interval, Polynomial
 
 if TYPE_CHECKING:

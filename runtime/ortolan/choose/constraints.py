@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.choose.units import format_duration, format_range, format_rate, format_share, format_size
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,11 +26,11 @@ most that can be; the sum adds up the ends. Pure functions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.description import Variant, WeightMemory
 from ortolan.errors import UnknownNameError
+from ortolan.records import dataclass
 from ortolan.types import Interval
 
 if TYPE_CHECKING:

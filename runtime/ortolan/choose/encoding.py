@@ -19,8 +19,6 @@ T = TypeVar("T")
 FORMAT = 1
 """Of the JSON form of a measurement and of a summary."""
 
-_MEASUREMENT_KEYS = ["format", *Measurement.__dataclass_fields__]
-
 
 def to_json(measurement: Measurement) -> dict[str, object]:
     """Plain data that ``from_json`` reads back, samples included."""
@@ -82,7 +80,7 @@ def _typed(read: Callable[[], T]) -> T:
 
 
 def _measurement(data: object, at: str) -> Measurement:
-    record = Record(data, at, _MEASUREMENT_KEYS)
+    record = Record(data, at, ["format", *Measurement.__dataclass_fields__])
     record.get("format", integer(FORMAT, FORMAT))
     return Measurement(
         candidate=record.get("candidate", _candidate),

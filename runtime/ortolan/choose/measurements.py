@@ -6,13 +6,13 @@ samples, and ``….summary.json``, a kilobyte per candidate, which is all that l
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, TypeVar
 
 from ortolan.choose.encoding import FORMAT, from_json, summary_from_json, summary_to_json, to_json
 from ortolan.choose.summaries import Summary, summarize
 from ortolan.errors import MeasurementError
+from ortolan.records import replace
 from ortolan.types import Candidate, SessionConfig
 
 if TYPE_CHECKING:

@@ -13,7 +13,6 @@ The order among candidates that pass:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from ortolan.choose.measurements import candidate_digest
 from ortolan.choose.summaries import Summary, summarize
 from ortolan.choose.units import format_duration, format_range
 from ortolan.errors import NoCandidateError
+from ortolan.records import dataclass, replace
 from ortolan.types import Assessment, Candidate, Interval, Plan, SessionConfig
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ortolan.records import dataclass
 from ortolan.types import Candidate, Interval, Measurement, Validity
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import io
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ortolan.engine.installation import onnxruntime, parse_version
 from ortolan.engine.options import provider_options, session_options
 from ortolan.engine.providers import PROVIDERS, require_built_in
 from ortolan.errors import Cancelled, OrtolanError, ProviderUnavailableError, SessionError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

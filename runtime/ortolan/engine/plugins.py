@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ortolan.engine.failures import plain
 from ortolan.engine.installation import onnxruntime
 from ortolan.errors import ProviderUnavailableError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from ortolan.engine.providers import Provider

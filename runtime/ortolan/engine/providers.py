@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.engine import plugins
 from ortolan.engine.installation import JETSON_WHEELS, advice, is_jetson, mixture, onnxruntime, replacing
 from ortolan.engine.plugins import Plugin
 from ortolan.errors import ProviderUnavailableError, UnknownNameError, UsageError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

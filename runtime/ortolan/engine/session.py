@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -20,6 +19,7 @@ from ortolan.engine.opening import open_on
 from ortolan.engine.options import thread_count
 from ortolan.engine.providers import PROVIDERS, parse, resolve
 from ortolan.errors import ClosedError, OrtolanError, UsageError
+from ortolan.records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,10 +6,9 @@ binds all groups below the one it is set on, so the way up to the root is walked
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ortolan.hardware.cgroups import groups
 from ortolan.hardware.sysfiles import read, read_int
+from ortolan.records import dataclass
 
 _UNLIMITED = 2**60
 """Version 1 says "no limit" with a number just below 2**63."""

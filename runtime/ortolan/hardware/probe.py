@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from ortolan.hardware.facts import Cache, Cores, Hardware, HardwareState
 from ortolan.hardware.limits import memory_limits
 from ortolan.hardware.parts import ARM_PARTS, FEATURES, TEGRA_GPUS
 from ortolan.hardware.sysfiles import read, read_int, read_list
+from ortolan.records import replace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

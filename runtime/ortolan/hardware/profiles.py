@@ -6,11 +6,11 @@ since every load needs it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ortolan.errors import ManifestError, UnknownNameError, UsageError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ortolan.errors import BundleError, InputError, ManifestError, MissingPackageError
+from ortolan.records import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -36,7 +36,7 @@ def open_task(bundle: Bundle, sessions: Mapping[str, Session]) -> Runner:
 
     Args:
         bundle: gives the task's configuration and assets.
-        sessions: a loaded model per component of the bundle.
+        sessions: a loaded model per component of the bundle; asking for it may wait until it is loaded.
 
     Raises:
         UnknownNameError: a task that this version does not know.

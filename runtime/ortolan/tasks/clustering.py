@@ -51,13 +51,14 @@ class ClusteringRunner:
     @classmethod
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> ClusteringRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
-        session = sessions["model"]
         Record(task.config, "task.config", ("clusters", "input"))
         clusters = task.config.get("clusters")
         if not isinstance(clusters, int) or isinstance(clusters, bool) or clusters < 1:
             raise ManifestError("task.config.clusters", f"expected an int of 1 or more, found {clusters!r}")
+        text_input = open_text_input(task.config, clusters, sessions, read_asset)
+        session = sessions["model"]
         require_outputs(session, {"distances": clusters})
-        return cls(session, open_text_input(task.config, clusters, session, read_asset))
+        return cls(session, text_input)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""

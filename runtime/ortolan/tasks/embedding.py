@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ortolan.bundle.fields import Record
 from ortolan.errors import BundleError, ManifestError
 from ortolan.tasks.texts import open_text_input
 from ortolan.tasks.token_input import MASK
@@ -70,11 +71,8 @@ class EmbeddingRunner:
     @classmethod
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> EmbeddingRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
-        session = sessions["model"]
         config = task.config
-        for key in config:
-            if key not in _KEYS:
-                raise ManifestError(f"task.config.{key}", f"unknown key; known: {', '.join(_KEYS)}")
+        Record(config, "task.config", _KEYS)
         output, pooling, normalize = config.get("output"), config.get("pooling"), config.get("normalize")
         if not isinstance(output, str):
             raise ManifestError("task.config.output", f"expected the name of an output, found {output!r}")
@@ -82,8 +80,9 @@ class EmbeddingRunner:
             raise ManifestError("task.config.pooling", f"expected {', '.join(POOLINGS)} or null, found {pooling!r}")
         if not isinstance(normalize, bool):
             raise ManifestError("task.config.normalize", f"expected true or false, found {normalize!r}")
+        text_input = open_text_input(config, 1, sessions, read_asset)
+        session = sessions["model"]
         _check_output(session, output, rank=2 if pooling is None else 3)
-        text_input = open_text_input(config, 1, session, read_asset)
         return cls(session, text_input, output, None if pooling is None else POOLINGS[pooling], normalize=normalize)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:

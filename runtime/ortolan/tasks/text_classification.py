@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ortolan.tasks.texts import TextTensors
     from ortolan.types import Array, RunControl, Session
 
+_KEYS = ("labels", "input", "decision", "logits")
+
 Label = str | int | float | bool
 """A label as the training data had it."""
 
@@ -51,7 +53,7 @@ class Classification:
 
 
 class TextClassificationRunner:
-    """Text -> n-gram features -> linear model -> label."""
+    """Text -> features or tokens -> model -> label."""
 
     metric: Metric = "label"
 
@@ -83,24 +85,22 @@ class TextClassificationRunner:
     @classmethod
     def open(cls, task: TaskSpec, sessions: Mapping[str, Session], read_asset: ReadAsset) -> TextClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
-        session = sessions["model"]
-        Record(task.config, "task.config", ("labels", "input", "decision", "logits"))
+        Record(task.config, "task.config", _KEYS)
         labels = _labels(task.config.get("labels"))
-        decision = task.config.get("decision")
+        decision, logits = task.config.get("decision"), task.config.get("logits")
         if decision != "scores" and decision != "probabilities":
             raise ManifestError("task.config.decision", f"expected 'scores' or 'probabilities', found {decision!r}")
-        logits = task.config.get("logits")
+        if logits is not None and not isinstance(logits, str):
+            raise ManifestError("task.config.logits", f"expected the name of an output, found {logits!r}")
+        text_input = open_text_input(task.config, len(labels), sessions, read_asset)
+        session = sessions["model"]
+        has_probabilities = logits is not None or any(spec.name == "probabilities" for spec in session.outputs)
         if logits is not None:
-            if not isinstance(logits, str):
-                raise ManifestError("task.config.logits", f"expected the name of an output, found {logits!r}")
-            require_outputs(session, {logits: len(labels)})
-            text_input = open_text_input(task.config, len(labels), session, read_asset)
-            return cls(session, text_input, labels, decision, has_probabilities=True, logits=logits)
-        has_probabilities = any(spec.name == "probabilities" for spec in session.outputs)
-        require_outputs(session, dict.fromkeys(("scores", "probabilities")[: 1 + has_probabilities], len(labels)))
-        require_outputs(session, {decision: len(labels)})
-        text_input = open_text_input(task.config, len(labels), session, read_asset)
-        return cls(session, text_input, labels, decision, has_probabilities=has_probabilities)
+            read = [logits]
+        else:
+            read = ["scores", *(["probabilities"] if has_probabilities or decision == "probabilities" else [])]
+        require_outputs(session, dict.fromkeys(read, len(labels)))
+        return cls(session, text_input, labels, decision, has_probabilities=has_probabilities, logits=logits)
 
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""

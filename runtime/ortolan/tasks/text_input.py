@@ -39,7 +39,9 @@ class TextInput:
         self._nothing: dict[str, Array] = {"ids": np.zeros((1, 1), np.int64), "values": np.zeros((1, 1), np.float32)}
 
     @classmethod
-    def open(cls, config: Mapping[str, object], columns: int, session: Session, read_asset: ReadAsset) -> TextInput:
+    def open(
+        cls, config: Mapping[str, object], columns: int, sessions: Mapping[str, Session], read_asset: ReadAsset
+    ) -> TextInput:
         """From an ``"input"`` object of kind ``"ngrams"``.
 
         Raises:
@@ -47,10 +49,11 @@ class TextInput:
             BundleError: damaged assets, or a model with other inputs.
             MissingPackageError: the tokenizer's package is missing.
         """
-        if {spec.name for spec in session.inputs} != {"ids", "values"}:
-            names = ", ".join(spec.name for spec in session.inputs)
-            raise BundleError(f"model: expected the inputs ids and values, found {names or 'none'}")
-        return cls(NgramEncoder.open(config, read_asset), columns)
+        encoder = NgramEncoder.open(config, read_asset)
+        names = [spec.name for spec in sessions["model"].inputs]
+        if set(names) != {"ids", "values"}:
+            raise BundleError(f"model: expected the inputs ids and values, found {', '.join(names) or 'none'}")
+        return cls(encoder, columns)
 
     def one(self, text: str) -> dict[str, Array]:
         """The tensors of one text.

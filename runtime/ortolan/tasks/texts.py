@@ -45,13 +45,17 @@ class TextTensors(Protocol):
         """
 
 
-def open_text_input(config: Mapping[str, object], columns: int, session: Session, read_asset: ReadAsset) -> TextTensors:
+def open_text_input(
+    config: Mapping[str, object], columns: int, sessions: Mapping[str, Session], read_asset: ReadAsset
+) -> TextTensors:
     """The text side of a task, from the ``"input"`` object of its configuration.
+
+    The model is asked for last: it may be loading meanwhile.
 
     Args:
         config: the task's configuration.
         columns: numbers that the model answers each text with.
-        session: the model.
+        sessions: the model, as ``"model"``.
         read_asset: gives the content of an asset.
 
     Raises:
@@ -66,7 +70,7 @@ def open_text_input(config: Mapping[str, object], columns: int, session: Session
     if not isinstance(kind, str) or kind not in KINDS:
         raise ManifestError("task.config.input.kind", f"expected one of {', '.join(KINDS)}, found {kind!r}")
     module, name = KINDS[kind].split(":")
-    opened: TextTensors = getattr(import_module(module), name).open(raw, columns, session, read_asset)
+    opened: TextTensors = getattr(import_module(module), name).open(raw, columns, sessions, read_asset)
     return opened
 
 

@@ -41,7 +41,13 @@ class TokenInput:
         self._dtypes = dtypes
 
     @classmethod
-    def open(cls, config: Mapping[str, object], columns: int, session: Session, read_asset: ReadAsset) -> TokenInput:  # noqa: ARG003 - as for the other kinds
+    def open(
+        cls,
+        config: Mapping[str, object],
+        columns: int,  # noqa: ARG003 - as for the other kinds
+        sessions: Mapping[str, Session],
+        read_asset: ReadAsset,
+    ) -> TokenInput:
         """From an ``"input"`` object of kind ``"tokens"``.
 
         Raises:
@@ -49,15 +55,16 @@ class TokenInput:
             BundleError: a damaged tokenizer, or a model with other inputs.
             MissingPackageError: the package tokenizers is missing.
         """
+        encoder = TokenEncoder.open(config, read_asset)
         dtypes = {}
-        for spec in session.inputs:
+        for spec in sessions["model"].inputs:
             fits = spec.name in {IDS, MASK, TYPES} and spec.dtype in _DTYPES
             if not fits or (spec.shape is not None and len(spec.shape) != 2):
                 raise BundleError(f"model: expected {IDS}, {MASK} and {TYPES} as int64[batch, sequence], found {spec}")
             dtypes[spec.name] = _DTYPES[spec.dtype]
         if IDS not in dtypes:
             raise BundleError(f"model: expected an input {IDS}, found {', '.join(dtypes) or 'none'}")
-        return cls(TokenEncoder.open(config, read_asset), dtypes)
+        return cls(encoder, dtypes)
 
     def one(self, text: str) -> dict[str, Array]:
         """The tensors of one text, without padding; as `ortolan.tasks.texts.TextTensors.one`."""
