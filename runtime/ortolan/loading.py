@@ -182,7 +182,7 @@ def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | N
         runner = open_task(bundle, opening)
         sessions: dict[str, Session] = dict(opening)
         for component, name in plan.chosen.variants:
-            session = sessions[component]
+            session = opening[component]
             plan = _with_notes(plan, session.config, session.notes)
             used = session.config.provider
             if used != "cpu" and used not in compared:  # the bundle was made on the CPU
