@@ -129,3 +129,17 @@ def test_other_classes_are_the_library_s_affair() -> None:
     """A class that may be changed is refused."""
     with pytest.raises(TypeError, match="expected frozen=True and slots=True"):
         dataclass(frozen=False, slots=True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_post_init_runs_last(form: Any) -> None:
+    """``__post_init__`` sees all fields."""
+
+    @form(frozen=True, slots=True)
+    class Doubled:
+        x: int
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "x", 2 * self.x)
+
+    assert Doubled(3).x == 6

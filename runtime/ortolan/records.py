@@ -33,7 +33,7 @@ else:
                 "__match_args__": () if kw_only else names,
                 "__dataclass_fields__": _Late(plain, kw_only, lambda library: library.__dataclass_fields__),
                 "__signature__": _Late(plain, kw_only, _signature),
-                "__init__": _initializer(plain.__name__, names, 0 if kw_only else len(names), _makers(given)),
+                "__init__": _initializer(plain, names, 0 if kw_only else len(names), _makers(given)),
                 "__repr__": _representation([name for name in names if getattr(given.get(name), "repr", True)]),
                 "__eq__": _equal,
                 "__hash__": _hash,
@@ -82,8 +82,9 @@ else:
                 makers[name] = lambda value=value.default: value
         return makers
 
-    def _initializer(name, names, most, makers):
+    def _initializer(plain, names, most, makers):
         """``__init__`` of a class with these fields, of which ``most`` may be given by position."""
+        name, finish = plain.__name__, getattr(plain, "__post_init__", None)
 
         def initialize(self, *args, **given):
             if len(args) > most:
@@ -99,6 +100,8 @@ else:
                 raise TypeError(f"{name}() missing required arguments: {', '.join(map(repr, missing))}")
             for key in names:
                 object.__setattr__(self, key, values[key] if key in values else makers[key]())
+            if finish is not None:
+                finish(self)
 
         return initialize
 
