@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -207,6 +209,38 @@ def test_predict_takes_paths_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{found['score']:.4f}" == score
     assert run(["predict", str(tmp_path / "d.bundle"), str(tmp_path / "none.png")]) == 3
     assert "cannot open the image" in capsys.readouterr().err
+
+
+def test_cameras_need_no_pillow(tmp_path: Path) -> None:
+    """In a process that cannot import it, an array of the right size is answered, rows padded and in OpenCV's order."""
+    example = EXAMPLES / "image-classification-efficientnet-lite0.yaml"
+    convert(classifier(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
+    program = """
+import sys
+
+sys.modules["PIL"] = None
+import numpy as np
+
+import ortolan
+
+frame = np.zeros((256, 320, 3), np.uint8)[:, :256]
+frame[..., 0] = 255
+with ortolan.load(sys.argv[1], ortolan.ImageClassifier) as model:
+    blue = model.predict(ortolan.ImageArray(frame, "bgr"))
+    print(blue.index, model.predict_batch([frame, frame])[1].index)
+    try:
+        model.predict(frame[:100])
+    except ortolan.errors.MissingPackageError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "m.bundle")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "2 0"
+    assert "256x100 pixels, to resize it to 655x256, needs Pillow" in second
+    assert "pip install 'ortolan[image]'" in second
 
 
 def test_bench_measures_from_the_file_to_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
