@@ -19,6 +19,7 @@ import ortolan
 import ortolan_convert
 from ortolan.bundle.directory import open_bundle
 from ortolan.cli import main
+from ortolan.cli.contents import bundle_text
 from ortolan.errors import InputError, UsageError
 from ortolan.inputs.image_config import parse_image_config
 from ortolan.tasks.golden import read_golden
@@ -139,10 +140,9 @@ def test_the_map_example_fits_such_a_model(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.objects[0].box, (35, 25, 265, 75), atol=3)
         np.testing.assert_allclose(found.objects[1].box, (37, 107, 163, 153), atol=3)
         assert model.check().drop == 0
-    assert open_bundle(tmp_path / "m.bundle").manifest.max_dims == {
-        "DynamicDimension.1": 2016,
-        "DynamicDimension.2": 2016,
-    }
+    bundle = open_bundle(tmp_path / "m.bundle")
+    assert bundle.manifest.max_dims == {"DynamicDimension.1": 2016, "DynamicDimension.2": 2016}
+    assert "\nat most      DynamicDimension.1 2016, DynamicDimension.2 2016\n" in bundle_text(bundle)
 
 
 def test_the_boxes_example_fits_such_a_model(tmp_path: Path) -> None:
