@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ from PIL import Image
 
 import ortolan
 import ortolan_convert
+from ortolan.bundle.directory import open_bundle
 from ortolan.cli import main
+from ortolan.cli.contents import bundle_text
 from ortolan.errors import InputError, UsageError
 from ortolan.inputs.image_config import parse_image_config
 from ortolan.tasks.golden import read_golden
@@ -136,6 +140,9 @@ def test_the_map_example_fits_such_a_model(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.objects[0].box, (35, 25, 265, 75), atol=3)
         np.testing.assert_allclose(found.objects[1].box, (37, 107, 163, 153), atol=3)
         assert model.check().drop == 0
+    bundle = open_bundle(tmp_path / "m.bundle")
+    assert bundle.manifest.max_dims == {"DynamicDimension.1": 2016, "DynamicDimension.2": 2016}
+    assert "\nat most      DynamicDimension.1 2016, DynamicDimension.2 2016\n" in bundle_text(bundle)
 
 
 def test_the_boxes_example_fits_such_a_model(tmp_path: Path) -> None:
@@ -162,6 +169,9 @@ def test_the_reader_example_fits_such_a_model(tmp_path: Path) -> None:
         image.save(stripes)
     with ortolan.load(tmp_path / "m.bundle", ortolan.TextRecognizer) as model:
         assert model.predict(stripes).text == "g "
+    manifest = open_bundle(tmp_path / "m.bundle").manifest
+    assert manifest.dims == {"DynamicDimension.0": 1, "DynamicDimension.1": 320}
+    assert manifest.max_dims == {"DynamicDimension.1": 3200}  # as wide as the description allows
 
 
 def test_samples_may_be_a_directory_of_images(tmp_path: Path) -> None:
@@ -207,6 +217,38 @@ def test_predict_takes_paths_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{found['score']:.4f}" == score
     assert run(["predict", str(tmp_path / "d.bundle"), str(tmp_path / "none.png")]) == 3
     assert "cannot open the image" in capsys.readouterr().err
+
+
+def test_cameras_need_no_pillow(tmp_path: Path) -> None:
+    """In a process that cannot import it, an array of the right size is answered, rows padded and in OpenCV's order."""
+    example = EXAMPLES / "image-classification-efficientnet-lite0.yaml"
+    convert(classifier(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
+    program = """
+import sys
+
+sys.modules["PIL"] = None
+import numpy as np
+
+import ortolan
+
+frame = np.zeros((256, 320, 3), np.uint8)[:, :256]
+frame[..., 0] = 255
+with ortolan.load(sys.argv[1], ortolan.ImageClassifier) as model:
+    blue = model.predict(ortolan.ImageArray(frame, "bgr"))
+    print(blue.index, model.predict_batch([frame, frame])[1].index)
+    try:
+        model.predict(frame[:100])
+    except ortolan.errors.MissingPackageError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "m.bundle")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "2 0"
+    assert "256x100 pixels, to resize it to 655x256, needs Pillow" in second
+    assert "pip install 'ortolan[image]'" in second
 
 
 def test_bench_measures_from_the_file_to_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

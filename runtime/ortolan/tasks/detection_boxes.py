@@ -21,7 +21,8 @@
       max_candidates: 1000           # the best ones go into non-maximum suppression
       max_boxes: 300                 # the best ones are kept
 
-Every box has one class, its best. Boxes must be decoded: anchors and strides belong into the graph.
+Every box has one class, its best. Boxes must be decoded: anchors and strides belong into the graph. Columns of box and
+scores were tried on a real detector, CenterFace; the other layouts on generated models.
 """
 
 from __future__ import annotations
@@ -169,7 +170,10 @@ class BoxesHead:
         if self.columns[1] == "score":
             return boxes, scores_of(rest[:, :1], self.activation)[:, 0], _whole(rest[:, 1])
         if self.chosen is not None:
-            return boxes, scores_of(rest, self.activation)[:, 0], _whole(outputs[self.chosen][row].reshape(-1))
+            classes = _whole(outputs[self.chosen][row].reshape(-1))
+            if len(classes) != len(boxes):
+                raise BundleError(f"model: expected a class for each of {len(boxes)} boxes, found {len(classes)}")
+            return boxes, scores_of(rest, self.activation)[:, 0], classes
         objectness = self.columns[1] == "objectness"
         scores = scores_of(rest[:, 1:] if objectness else rest, self.activation)
         if objectness:
