@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import importlib.util
 import json
 import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
+import threading
+import time
 import urllib.error
 import urllib.request
 from configparser import RawConfigParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -139,10 +147,59 @@ def test_the_camera_loop_follows_the_square(brightness: Path, environment: dict[
     assert all(re.fullmatch(r"(left|right)  [01]\.\d{3}", line) for line in lines)
 
 
+def test_the_camera_loop_looks_at_every_image(brightness: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """A directory of image files, in order; what is no image is passed over with a warning."""
+    image = pytest.importorskip("PIL.Image")
+    for i, side in enumerate(["left", "left", "right"]):
+        pixels = np.zeros((32, 32, 3), np.uint8)
+        pixels[:, slice(0, 16) if side == "left" else slice(16, 32)] = 255
+        image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.txt").write_text("no image", encoding="utf-8")
+    done = run("camera_loop.py", brightness, "--images", tmp_path, env=environment)
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["left", "right"]
+    assert done.stderr.decode().count("warning: a frame was passed over: ") == 1
+    assert done.returncode == 0
+    done = run("camera_loop.py", brightness, "--images", tmp_path / "none", env=environment)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.startswith(b"error: no frames: ")
+
+
+def test_the_camera_loop_takes_opencv(brightness: Path, environment: dict[str, str], tmp_path: Path) -> None:
+    """Its frames are BGR; a camera that fails, and a machine without OpenCV, end the loop with a line."""
+    (tmp_path / "cv2.py").write_text(
+        "import numpy as np\n"
+        "class VideoCapture:\n"
+        "    def __init__(self, device):\n"
+        "        assert device in (7, '/dev/video7'), device\n"
+        "        self.device, self.left = device, 3\n"
+        "    def read(self):\n"
+        "        self.left -= 1\n"
+        "        if self.left < 0 and self.device != 7:\n"
+        "            raise OSError('unplugged')\n"
+        "        frame = np.zeros((32, 32, 3), np.uint8)\n"
+        "        frame[:, :16] = 255\n"
+        "        return self.left >= 0, frame\n"
+        "    def release(self):\n"
+        "        print('released')\n",
+        encoding="utf-8",
+    )
+    path = f"{tmp_path}:{environment.get('PYTHONPATH', '')}".strip(":")
+    found = {**environment, "PYTHONPATH": path}
+    done = run("camera_loop.py", brightness, "--camera", "7", env=found)
+    assert done.stderr == b""
+    assert sorted(line.split()[0] for line in done.stdout.decode().splitlines()) == ["left", "released"]
+    done = run("camera_loop.py", brightness, "--camera", "/dev/video7", env=found)
+    assert (done.returncode, done.stderr) == (3, b"error: no frames: unplugged\n")
+    if importlib.util.find_spec("cv2") is None:
+        done = run("camera_loop.py", brightness, "--camera", "7", env=environment)
+        assert (done.returncode, done.stderr) == (3, b"error: no frames: No module named 'cv2'\n")
+
+
 @pytest.fixture
 def service(sentiment: Path, environment: dict[str, str]) -> Iterator[str]:
     """The service's address; it is stopped with SIGTERM afterwards, which it takes well."""
     command = [sys.executable, str(EXAMPLES / "text_service.py"), str(sentiment), "--port", "0"]
+    command += ["--connections", "3"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -180,9 +237,90 @@ def test_the_text_service_answers(service: str) -> None:
         {"error": "expected a text of type str, found int"},
     )
     assert ask(f"{service}/predict", b"{", **{"Content-Length": str(2 << 20)})[0] == 413
+    assert ask(f"{service}/predict", b"{", **{"Content-Length": "9" * 5000})[0] == 413
     assert ask(f"{service}/elsewhere")[0] == 404
     assert ask(f"{service}/elsewhere", b"{}")[0] == 404
     assert ask(f"{service}/predict", json.dumps({"text": "\ud83d 差"}).encode())[1]["label"] == "neg"
+
+
+def test_the_text_service_serves_so_many_and_no_more(service: str) -> None:
+    """Idle connections hold their places; one more is told to come again, and gets in when one is free."""
+    host, port = service.removeprefix("http://").split(":")
+    held = [http.client.HTTPConnection(host, int(port), timeout=20) for _ in range(3)]
+    body = json.dumps({"text": "好"})
+    for one in held:
+        one.request("POST", "/predict", body)
+        assert json.load(one.getresponse())["label"] == "pos"
+    more = http.client.HTTPConnection(host, int(port), timeout=20)
+    more.request("GET", "/health")
+    refused = more.getresponse()
+    assert (refused.status, refused.headers["Retry-After"], refused.read()) == (503, "1", b"")
+    held.pop().close()
+    for _ in range(1000):
+        with contextlib.suppress(urllib.error.HTTPError, ConnectionError), urllib.request.urlopen(f"{service}/health"):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("no place became free")
+    for one in held:
+        one.close()
+
+
+def test_the_text_service_ends_when_the_requests_at_hand_are_answered(sentiment: Path) -> None:
+    """A client that was being answered when the service was told to stop gets its answer, and no further one."""
+    spec = importlib.util.spec_from_file_location("text_service", EXAMPLES / "text_service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    entered, leave = threading.Event(), threading.Event()
+
+    def slow(text: str, control: object) -> SimpleNamespace:
+        entered.set()
+        assert leave.wait(20)
+        return SimpleNamespace(label="pos", score=1.0, probabilities=None)
+
+    plan = SimpleNamespace(chosen=SimpleNamespace(variants=[("model", "fp32")]))
+    arguments = SimpleNamespace(host="127.0.0.1", port=0, bundle=sentiment, timeout=20.0, connections=2)
+    service = module.Service(SimpleNamespace(plan=plan, predict=slow), arguments)
+    loop = threading.Thread(target=service.serve_forever)
+    loop.start()
+    client = http.client.HTTPConnection(*service.server_address, timeout=20)
+    client.request("POST", "/predict", b'{"text": "a"}')
+    assert entered.wait(20)
+    service.stopping = True
+    service.shutdown()
+    ending = threading.Thread(target=service.finish)
+    ending.start()
+    assert ending.is_alive()
+    leave.set()
+    answer = client.getresponse()
+    assert (answer.status, answer.headers["Connection"], json.load(answer)["label"]) == (200, "close", "pos")
+    ending.join(20)
+    loop.join(20)
+    assert not ending.is_alive()
+    with pytest.raises(ConnectionError):
+        socket.create_connection(service.server_address, timeout=20)
+
+
+def test_the_text_service_survives_clients_that_go_away(service: str) -> None:
+    """In the middle of a request, or before its answer; other methods get JSON too."""
+    host, port = service.removeprefix("http://").split(":")
+    for sent in (b"", b"GET", b"POST /predict HTTP/1.1\r\nContent-Length: 100\r\n\r\n{", b"\xff\0\r\n\r\n"):
+        with socket.create_connection((host, int(port)), timeout=20) as client:
+            client.sendall(sent)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    for _ in range(1000):
+        with contextlib.suppress(urllib.error.HTTPError, ConnectionError), urllib.request.urlopen(f"{service}/health"):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the service did not come back")
+    request = urllib.request.Request(f"{service}/predict", method="DELETE")
+    with pytest.raises(urllib.error.HTTPError) as raised:
+        urllib.request.urlopen(request)
+    assert raised.value.code == 501
+    assert "DELETE" in json.load(raised.value)["error"]
 
 
 def test_the_text_service_refuses_to_start(sentiment: Path, environment: dict[str, str]) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 
 from ortolan import errors
 from ortolan.errors import ManifestError, MeasurementError
-from ortolan.types import Fidelity, Interval
+from ortolan.types import SLACK, Fidelity, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,6 +184,7 @@ def parse_fidelity(value: object, at: str) -> Fidelity:
         interval=record.get("interval", interval),
         worst=record.get("worst", real(0)),
         inputs=record.get("inputs", word),
+        slack=record.get("slack", real(0), SLACK),
     )
 
 

@@ -24,7 +24,7 @@ Times are seconds, memory is bytes::
         "import_s": …, "load_s": …, "first_run_s": …,             medians over the processes
         "peak_rss_bytes": …, "rss_bytes": …, "pss_bytes": …, "private_bytes": …,
         "fidelity": {"metric": "label", "n": 32, "drop": 0.0, "interval": {"low": 0.0, "high": 0.1}, "worst": 1e-7,
-                     "inputs": "samples"},
+                     "inputs": "samples", "slack": 1e-4},
         "raw": {"import_s": [one per process], "load_s": […], "first_run_s": […],
                 "latency_s": [per process [per block [samples in order]]]}}]}
 

@@ -8,23 +8,23 @@ whose model does not fit says so before it is loaded.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
 import numpy as np
 
 import ortolan
-from ortolan.errors import MemoryBudgetError, OrtolanError, SessionError
+from ortolan.errors import DeadlineExceeded, MemoryBudgetError, OrtolanError, SessionError
 
 BLOCK = 4096
-"""Bytes that are read at once; any number works, smaller ones answer sooner."""
+"""Most bytes that are read at once; fewer are taken as they come."""
 
 
-def blocks(source: BinaryIO) -> Iterator[np.ndarray]:
-    """The samples as they arrive; an odd byte at the end of a block waits for the next one."""
+def blocks(source: int) -> Iterator[np.ndarray]:
+    """The samples of a file descriptor as they arrive; an odd byte at the end of a block waits for the next one."""
     spare = b""
-    while data := source.read(BLOCK):
+    while data := os.read(source, BLOCK):
         data = spare + data
         whole = len(data) // 2 * 2
         spare = data[whole:]
@@ -33,11 +33,12 @@ def blocks(source: BinaryIO) -> Iterator[np.ndarray]:
 
 def turns(stream: ortolan.Stream, sound: Iterable[np.ndarray], on: float, off: float) -> Iterator[tuple[str, float]]:
     """When speech begins and ends, in seconds; two thresholds keep it from flickering."""
+    control = ortolan.RunControl(timeout=2.0)  # for each block; far more than it takes on any device
     speaking, end = False, 0.0
     for block in sound:
         try:
-            answers = stream.push(block)
-        except SessionError as error:
+            answers = stream.push(block, control)
+        except (SessionError, DeadlineExceeded) as error:
             # One faulty run is no reason to stop listening: begin anew with the next sound.
             print(f"warning: {error}", file=sys.stderr)
             stream.reset()
@@ -66,7 +67,7 @@ def main() -> int:
         with ortolan.load(
             arguments.bundle, ortolan.Streamer, threads=1, max_memory=arguments.max_memory, low_memory=True
         ) as model:
-            for what, seconds in turns(model.stream(), blocks(sys.stdin.buffer), arguments.on, arguments.off):
+            for what, seconds in turns(model.stream(), blocks(sys.stdin.fileno()), arguments.on, arguments.off):
                 print(f"{seconds:9.3f} s  speech {what}", flush=True)
     except MemoryBudgetError as error:
         print(f"error: this device is too small: {error}", file=sys.stderr)

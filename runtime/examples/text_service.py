@@ -6,7 +6,9 @@
 
 ``POST /predict`` takes a JSON object with ``text`` and answers one with ``label``, ``score`` and ``probabilities``.
 ``GET /health`` asks the golden samples again: 200 if this device still gives the answers that the bundle promises, else
-503. Meant for the device and its own network: no TLS, no authentication. ortolan-text.service runs it under systemd.
+503. Beyond ``--connections`` at once a client is told to come again (503, Retry-After). SIGTERM ends it when the
+requests at hand are answered. Meant for the device and its own network: no TLS, no authentication.
+ortolan-text.service runs it under systemd.
 """
 
 import argparse
@@ -14,7 +16,8 @@ import json
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -28,20 +31,69 @@ MAX_BODY = 1 << 20
 """Bytes of a request; a text of a million characters is no review."""
 IDLE = 10.0
 """Seconds that a client may keep a thread waiting."""
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+STATUS: dict[type[OrtolanError], int] = {InputError: 400, DeadlineExceeded: 503, OrtolanError: 500}
+"""Of an error; the first class that fits."""
 
 
 class Service(ThreadingHTTPServer):
-    """One model, a thread for each request."""
+    """One model, and a thread for each connection."""
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], model: ortolan.TextClassifier, bundle: Path, timeout: float) -> None:
-        super().__init__(address, Handler)
+    def __init__(self, model: ortolan.TextClassifier, arguments: argparse.Namespace) -> None:
+        super().__init__((arguments.host, arguments.port), Handler)
         self.model = model
         variants = dict(model.plan.chosen.variants)
-        self.promised = open_bundle(bundle).manifest.variant(variants["model"]).info.fidelity
-        self.deadline = timeout
+        self.promised = open_bundle(arguments.bundle).manifest.variant(variants["model"]).info.fidelity
+        self.deadline = float(arguments.timeout)
         self.checking = threading.Lock()
+        self.stopping = False
+        self._free = threading.BoundedSemaphore(arguments.connections)
+        self._answered = threading.Condition()
+        self._answering = 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """A thread for the connection, unless there are enough: each takes memory, and they share the processors."""
+        if not self._free.acquire(blocking=False):
+            request.sendall(BUSY)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no thread left
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """The connection, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is none of our errors."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+    @contextmanager
+    def answering(self) -> Generator[None, None, None]:
+        """One more request is being answered."""
+        with self._answered:
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._answered:
+                self._answering -= 1
+                self._answered.notify_all()
+
+    def finish(self) -> None:
+        """Wait for the requests that are being answered; the deadline of each bounds it."""
+        with self._answered:
+            self._answered.wait_for(lambda: self._answering == 0, timeout=self.deadline + 1)
+        self.server_close()
 
     def predict(self, body: bytes) -> tuple[int, dict[str, Any]]:
         """Status and content of the answer to a request."""
@@ -50,12 +102,7 @@ class Service(ThreadingHTTPServer):
             text = request["text"]
         except (ValueError, RecursionError, KeyError, TypeError):
             return 400, {"error": 'expected a JSON object such as {"text": "…"}'}
-        try:
-            answer = self.model.predict(text, ortolan.RunControl(timeout=self.deadline))
-        except InputError as error:
-            return 400, {"error": str(error)}
-        except DeadlineExceeded as error:
-            return 503, {"error": str(error)}
+        answer = self.model.predict(text, ortolan.RunControl(timeout=self.deadline))
         probabilities = answer.probabilities and {str(name): p for name, p in answer.probabilities.items()}
         return 200, {"label": answer.label, "score": answer.score, "probabilities": probabilities}
 
@@ -76,6 +123,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "ortolan-text"
     sys_version = ""
+    error_content_type = "application/json"
+    error_message_format = '{"error": "%(message)s"}'
 
     def do_GET(self) -> None:
         """``/health``."""
@@ -87,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """``/predict``."""
         length = self.headers.get("Content-Length", "")
-        if self.path != "/predict" or not length.isdecimal() or int(length) > MAX_BODY:
+        fits = length.isdecimal() and len(length) < 10 and int(length) <= MAX_BODY
+        if self.path != "/predict" or not fits:
             self.close_connection = True  # the body is not read
             if self.path != "/predict":
                 self._send(404, {"error": "there is GET /health and POST /predict"})
@@ -105,18 +155,23 @@ class Handler(BaseHTTPRequestHandler):
         return cast("Service", self.server)
 
     def _answered(self, ask: Callable[[], tuple[int, dict[str, Any]]]) -> None:
-        try:
-            status, content = ask()
-        except OrtolanError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            status, content = 500, {"error": "the model failed; see the service's log"}
-        self._send(status, content)
+        with self._service.answering():
+            try:
+                status, content = ask()
+            except OrtolanError as error:
+                status = next(code for kind, code in STATUS.items() if isinstance(error, kind))
+                content = {"error": str(error) if status < 500 or status == 503 else "the model failed; see the log"}
+                if status == 500:
+                    print(f"error: {error}", file=sys.stderr, flush=True)
+            self._send(status, content)
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self._service.stopping:
+            self.send_header("Connection", "close")  # which also ends the loop over requests
         self.end_headers()
         self.wfile.write(body)
 
@@ -129,16 +184,18 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=8080, help="0 for any free one (default 8080)")
     parser.add_argument("--max-memory", default="200MB", help="refuse to start beyond this (default 200MB)")
     parser.add_argument("--timeout", type=float, default=2.0, help="seconds that one answer may take (default 2)")
+    parser.add_argument("--connections", type=int, default=16, help="clients that are served at once (default 16)")
     arguments = parser.parse_args()
     try:
         with ortolan.load(arguments.bundle, ortolan.TextClassifier, max_memory=arguments.max_memory) as model:
-            service = Service((arguments.host, arguments.port), model, arguments.bundle, arguments.timeout)
+            service = Service(model, arguments)
             status, found = service.health()
             if status != 200:
                 print(f"error: this device does not give the golden answers: {found}", file=sys.stderr)
                 return 1
 
             def stop(_number: int, _frame: object) -> None:
+                service.stopping = True
                 # shutdown waits for the loop below, so it cannot be called from within it.
                 threading.Thread(target=service.shutdown).start()
 
@@ -146,7 +203,7 @@ def main() -> int:
                 signal.signal(number, stop)
             print(f"listening on http://{arguments.host}:{service.server_address[1]}", flush=True)
             service.serve_forever()
-            service.server_close()
+            service.finish()
     except MemoryBudgetError as error:
         print(f"error: this device is too small: {error}", file=sys.stderr)
         return 3

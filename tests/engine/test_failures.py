@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from ortolan.engine.failures import FAILURES, plain, translated
 from ortolan.errors import Cancelled, ModelFileError, OrtolanError, ProviderUnavailableError, SessionError
 
-CLASSES = [value for value in vars(native).values() if isinstance(value, type) and issubclass(value, BaseException)]
+CLASSES = sorted(
+    {
+        value
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] == "onnxruntime"
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, BaseException)
+    },
+    key=lambda kind: kind.__name__,
+)
+"""Those of the C++ library, and any that the Python layer around it has."""
 
 
 def test_onnxruntime_has_the_exceptions_that_are_looked_for() -> None:
@@ -20,6 +32,10 @@ def test_onnxruntime_has_the_exceptions_that_are_looked_for() -> None:
 def test_every_exception_class_is_mapped(kind: type[Exception]) -> None:
     """A class that a new version brings fails here until it has a row."""
     assert kind.__name__ in FAILURES
+    for doing in ("load", "run", "bound"):
+        error = translated(kind("text"), doing, "m.onnx")
+        assert type(error) in {SessionError, ModelFileError, ProviderUnavailableError, Cancelled}
+        assert f"text ({kind.__name__}); " in str(error)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ import pytest
 from onnx import TensorProto, helper
 
 from ortolan.engine import session as engine_session
-from ortolan.errors import ClosedError, InputError, InputTypeError, ModelFileError, UnknownNameError, UsageError
+from ortolan.errors import (
+    ClosedError,
+    InputError,
+    InputTypeError,
+    ModelFileError,
+    SessionError,
+    UnknownNameError,
+    UsageError,
+)
 from ortolan.types import SessionConfig, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,9 +67,22 @@ def test_the_specs_are_those_of_the_graph(session: OrtSession) -> None:
         np.zeros((0, 4), np.float32),
         np.frombuffer(b"\1" * 33, np.uint8)[1:].view(np.float32).reshape(2, 4),
         X.view(np.memmap),
+        X.view(np.recarray),
+        np.frombuffer(X.tobytes(), np.float32).reshape(2, 4),
         X.astype(np.dtype("float32", copy=True)),
     ],
-    ids=["strided", "fortran", "reversed", "broadcast", "empty", "unaligned", "memmap", "another dtype object"],
+    ids=[
+        "strided",
+        "fortran",
+        "reversed",
+        "broadcast",
+        "empty",
+        "unaligned",
+        "memmap",
+        "recarray",
+        "read-only",
+        "another dtype object",
+    ],
 )
 def test_any_memory_layout_gives_the_right_answer(session: OrtSession, value: np.ndarray) -> None:
     """Strides, alignment and subclasses do not change the answer."""
@@ -91,6 +112,24 @@ def test_any_memory_layout_gives_the_right_answer(session: OrtSession, value: np
             InputTypeError,
             "input 'x': expected a numpy array of float32, got None; np.asarray(value, np.float32) makes one",
         ),
+        (
+            {"x": np.float16(3)},
+            InputTypeError,
+            f"input 'x': expected a numpy array of float32, got the scalar {np.float16(3)!r}; "
+            "np.asarray(value, np.float32) makes one",
+        ),
+        ({"x": np.array(3, np.float32)}, InputError, "input 'x': expected the shape of x: float32[n, 4], got []"),
+        (
+            {"x": X.astype(object)},
+            InputTypeError,
+            "input 'x': expected float32, got object; convert it with .astype(np.float32)",
+        ),
+        (
+            {"x": np.zeros(2, [("a", "f4")])},
+            InputTypeError,
+            "input 'x': expected float32, got [('a', '<f4')]; convert it with .astype(np.float32)",
+        ),
+        ({b"x": X}, InputError, "input 'x' is missing; the model takes x: float32[n, 4]"),
         (
             {"x": X.astype(np.float64)},
             InputTypeError,
@@ -223,6 +262,55 @@ def test_a_damaged_file_is_one_clear_line(
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(
+    ("operator", "domain", "opset", "message"),
+    [
+        ("Identity", "", 99, "Opset 99 is under development .*; the model may need a newer onnxruntime"),
+        ("Frobnicate", "", 17, "No Op registered for Frobnicate .*; the model may need a newer onnxruntime"),
+        ("Frobnicate", "acme", 1, "acme:Frobnicate.* is not a registered function/op .*; the model may need a newer"),
+        (
+            "Sqrt",
+            "",
+            17,
+            r"Type 'tensor\(int64\)' .* of operator \(Sqrt\) .*; onnxruntime has no such operator",
+        ),
+    ],
+    ids=["opset", "operator", "domain", "type"],
+)
+def test_what_onnxruntime_does_not_support(
+    tmp_path: Path, opened: Callable[..., OrtSession], operator: str, domain: str, opset: int, message: str
+) -> None:
+    """An opset, an operator, a domain or a type that it lacks: what it is, and what would help."""
+    graph = helper.make_graph(
+        [helper.make_node(operator, ["x"], ["y"], domain=domain)],
+        "graph",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [1])],
+    )
+    opsets = [helper.make_opsetid("", 17)] * bool(domain) + [helper.make_opsetid(domain, opset)]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+    with pytest.raises(ModelFileError, match=message):
+        opened(path)
+
+
+def test_an_output_beyond_all_memory_is_an_error(
+    write_model: Callable[..., Path], opened: Callable[..., OrtSession]
+) -> None:
+    """Values that ask for 140 TB or for a negative size are refused; the session goes on."""
+    path = write_model(
+        [helper.make_node("ConstantOfShape", ["s"], ["y"])],
+        [("s", TensorProto.INT64, [1])],
+        [("y", TensorProto.FLOAT, ["n"])],
+    )
+    session = opened(path)
+    with pytest.raises(SessionError, match=r"memory is short: try low_memory=True"):
+        session.run({"s": np.array([2**45])})
+    with pytest.raises(SessionError, match=r"must be >= 0"):
+        session.run({"s": np.array([-5])})
+    assert session.run({"s": np.array([3])})["y"].tolist() == [0, 0, 0]
+
+
 def test_a_missing_file_is_named(tmp_path: Path, opened: Callable[..., OrtSession]) -> None:
     """The message has the path."""
     with pytest.raises(ModelFileError, match=r"absent\.onnx.*a file of the model is missing"):
@@ -233,8 +321,6 @@ def test_a_failure_inside_the_graph_prints_nothing(
     write_model: Callable[..., Path], opened: Callable[..., OrtSession], capfd: pytest.CaptureFixture[str]
 ) -> None:
     """onnxruntime's own error log would repeat the exception on stderr."""
-    from ortolan.errors import SessionError
-
     path = write_model(
         [helper.make_node("Gather", ["w", "i"], ["y"])],
         [("i", TensorProto.INT64, ["n"])],

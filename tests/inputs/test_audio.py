@@ -97,9 +97,35 @@ def test_other_chunks_are_passed_over() -> None:
     assert len(found.samples) == 5
 
 
-def test_a_file_from_a_pipe_has_no_size() -> None:
-    """0xFFFFFFFF stands for "until the end"."""
-    assert len(read_wav(wav(pcm(VALUES, 16), size=0xFFFFFFFF)).samples) == 5
+@pytest.mark.parametrize("size", [0x7FFFF000, 0x7FFFFF00, 0xFFFFFFFF])
+def test_a_file_from_a_pipe_has_no_size(size: int) -> None:
+    """What sox, arecord and ffmpeg write stands for "until the end"; half a sample there is left out."""
+    assert len(read_wav(wav(pcm(VALUES, 16), size=size)).samples) == 5
+    assert len(read_wav(wav(pcm(VALUES, 16)[:-1], size=size)).samples) == 4
+
+
+@pytest.mark.parametrize("magic", [b"RF64", b"BW64"])
+def test_sizes_of_64_bits(magic: bytes) -> None:
+    """The size stands in a chunk of its own; what follows the samples is none of them."""
+    body = pcm(VALUES, 24)
+    plain = wav(body, bits=24, size=0xFFFFFFFF)
+    sizes = b"ds64" + struct.pack("<IQQQI", 28, 0, len(body), 5, 0)
+    content = magic + b"\xff" * 4 + b"WAVE" + sizes + plain[12:] + b"\0" + b"LIST" + struct.pack("<I", 4) + b"more"
+    np.testing.assert_array_equal(read_wav(content).samples[:, 0], np.float32(VALUES))
+    with pytest.raises(InputError, match="truncated: expected 15 bytes of samples, found 14"):
+        read_wav(content[: content.index(body) + 14])
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 32000, 44100, 48000, 88200, 96000, 176400, 192000])
+def test_every_usual_rate_becomes_the_models(rate: int) -> None:
+    """A tone of 440 Hz stays one, at the level it had."""
+    time = np.arange(rate) / rate
+    tone = (0.5 * np.sin(2 * np.pi * 440 * time)).tolist()
+    found = read_wav(wav(pcm(tone, 24), bits=24, rate=rate))
+    at_model = resampled(found.samples[:, 0], rate, 16000)
+    assert len(at_model) == 16000
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    np.testing.assert_allclose(at_model[500:-500], expected[500:-500], atol=5e-3)
 
 
 def test_silence_of_no_length_is_a_recording() -> None:

@@ -48,17 +48,18 @@ def model(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield loaded
 
 
-def bare(path: Path, samples: Any) -> Any:
+def bare(path: Path, samples: Any, rate: int = RATE) -> Any:
     """onnxruntime alone, step by step as silero's own OnnxWrapper.audio_forward does it."""
+    chunk, kept = CHUNK * rate // RATE, CONTEXT * rate // RATE
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     state = np.zeros((2, 1, 128), np.float32)
-    context = np.zeros((1, CONTEXT), np.float32)
-    padded = np.pad(samples, (0, -len(samples) % CHUNK))
+    context = np.zeros((1, kept), np.float32)
+    padded = np.pad(samples, (0, -len(samples) % chunk))
     scores = []
-    for at in range(0, len(padded), CHUNK):
-        x = np.concatenate([context, padded[None, at : at + CHUNK]], axis=1)
-        score, state = session.run(None, {"input": x, "state": state, "sr": np.array(RATE, np.int64)})
-        context = x[:, -CONTEXT:]
+    for at in range(0, len(padded), chunk):
+        x = np.concatenate([context, padded[None, at : at + chunk]], axis=1)
+        score, state = session.run(None, {"input": x, "state": state, "sr": np.array(rate, np.int64)})
+        context = x[:, -kept:]
         scores.append(score[0, 0])
     return np.array(scores)
 
@@ -127,3 +128,23 @@ def test_the_other_files_take_the_same_description(name: str, silero: Path, spee
         scores = np.array([a.score for a in model.predict(speech)])
     whole = bare(silero / "silero_vad.onnx", read_wav(speech).samples[:, 0])
     assert ((scores > 0.5) == (whole > 0.5)).mean() > 0.97
+
+
+def test_a_telephones_rate(silero: Path, speech: Path, tmp_path: Path) -> None:
+    """The same file answers 8 kHz, in chunks of 256 and with a context of 32, as the description says."""
+    import yaml
+
+    from ortolan.inputs.resample import resampled
+
+    task = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    task["config"] |= {"sample_rate": 8000, "chunk": 256, "context": 32, "constants": {"sr": 8000}}
+    task["config"]["samples"]["shape"] = [1, 288]
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(task), encoding="utf-8")
+    convert(silero / "silero_vad.onnx", tmp_path / "vad.bundle", config=tmp_path / "task.yaml")
+    samples = resampled(read_wav(speech).samples[:, 0], RATE, 8000)
+    with ortolan.load(tmp_path / "vad.bundle", ortolan.Streamer, threads=1) as model:
+        scores = np.array([a.score for a in model.predict(samples)])
+        same = np.array([a.score for a in model.predict(speech)])
+    np.testing.assert_allclose(scores, bare(silero / "silero_vad.onnx", samples, 8000), atol=1e-5)
+    np.testing.assert_array_equal(scores, same)
+    assert (scores > 0.9).sum() > 300

@@ -324,6 +324,15 @@ def test_nothing_works_after_close(build: Callable[..., Path]) -> None:
         stream.push(noise(CHUNK))
 
 
+def test_memory_is_laid_out_once(build: Callable[..., Path]) -> None:
+    """A stream's shapes never change, so onnxruntime may plan for them; with other models every shape would be kept."""
+    path = build()
+    with ortolan.load(path) as model:
+        assert model._session._session.get_session_options().enable_mem_pattern
+    with ortolan.load(next(path.rglob("*.onnx"))) as bare:
+        assert not bare._session._session.get_session_options().enable_mem_pattern
+
+
 def test_it_is_a_task_of_its_own(build: Callable[..., Path]) -> None:
     """Another class is refused; golden samples are chunks in a row, and are checked."""
     path = build()

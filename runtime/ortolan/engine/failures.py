@@ -57,6 +57,12 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], str | None, type[OrtolanError], str], 
     ),
     (re.compile(r"IR version|opset|is under development", re.IGNORECASE), "load", ModelFileError, _NEWER),
     (re.compile(r"not a registered function/op|No Op registered|NOT_IMPLEMENTED"), "load", ModelFileError, _NEWER),
+    (
+        re.compile(r"Type Error: Type|MLDataType for: .* not currently registered"),
+        "load",
+        ModelFileError,
+        "onnxruntime has no such operator for this type; export the model with another, e.g. float32",
+    ),
     (re.compile(r"File doesn't exist"), "load", *FAILURES["NoSuchFile"]),
     (re.compile(r"^Load model .* failed|No graph was found", re.DOTALL), "load", ModelFileError, _DAMAGED),
     (

@@ -115,4 +115,6 @@ def _fits(shape: tuple[int, ...], expected: tuple[Dim, ...]) -> bool:
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, np.generic):
+        return f"the scalar {value!r}"
     return "None" if value is None else type(value).__name__

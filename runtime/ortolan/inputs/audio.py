@@ -33,8 +33,11 @@ _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")
 """What follows the format's number in the GUID of an extensible format."""
 _OTHERS = {2: "Microsoft ADPCM", 6: "A-law", 7: "µ-law", 17: "IMA ADPCM", 85: "MP3"}
-_UNKNOWN_SIZE = 0xFFFFFFFF
-"""Size of the samples in a file that was written to a pipe."""
+_UNKNOWN_SIZE = 0x7FFFF000
+"""From here on a size stands for "until the end": programs that write to a pipe cannot go back to the header (sox
+writes this, arecord 0x7fffff00, ffmpeg 0xffffffff), and no file that is read here is that long."""
+_LONG = 0xFFFFFFFF
+"""Size of the samples in a header of 64-bit sizes, which has it elsewhere (EBU Tech 3306, chunk ds64)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class _Format:
 
 
 def read_wav(source: Source) -> Recording:
-    """Read a WAV file: 8, 16, 24 or 32-bit integers or 32 or 64-bit floats, up to 64 channels, RIFF or RIFX.
+    """Read a WAV file: 8, 16, 24 or 32-bit integers or 32 or 64-bit floats, up to 64 channels; RIFF, RIFX, RF64.
+
+    Sound written to a pipe, whose header has no size, ends with its last whole sample.
 
     Args:
         source: path of the file, or its content.
@@ -96,11 +101,12 @@ def read_wav(source: Source) -> Recording:
 
 def _parsed(data: memoryview, where: str) -> Recording:
     magic = bytes(data[:4])
-    if magic not in (b"RIFF", b"RIFX") or bytes(data[8:12]) != b"WAVE":
+    if magic not in (b"RIFF", b"RIFX", b"RF64", b"BW64") or bytes(data[8:12]) != b"WAVE":
         found = bytes(data[:12])
         raise InputError(f"{where}: expected a WAV file (RIFF … WAVE), found {found or 'nothing'!r}")
-    order = "<" if magic == b"RIFF" else ">"
+    order = ">" if magic == b"RIFX" else "<"
     form: _Format | None = None
+    long_size = _LONG
     at = 12
     while at + 8 <= len(data):
         name, size = bytes(data[at : at + 4]), int(struct.unpack_from(f"{order}I", data, at + 4)[0])
@@ -108,16 +114,25 @@ def _parsed(data: memoryview, where: str) -> Recording:
         if name == b"data":
             if form is None:
                 raise InputError(f"{where}: expected a format chunk before the samples, found none")
-            body = data[at:] if size == _UNKNOWN_SIZE else data[at : at + size]
-            if size != _UNKNOWN_SIZE and len(body) < size:
-                raise InputError(
-                    f"{where}: truncated: expected {size} bytes of samples, found {len(body)}; copy or record it again"
-                )
-            return Recording(_samples(body, form, order, where), form.rate)
+            return Recording(_samples(_body(data[at:], size, long_size, form, where), form, order, where), form.rate)
+        if name == b"ds64" and len(data) >= at + 16:
+            (long_size,) = struct.unpack_from("<Q", data, at + 8)
         if name == b"fmt ":
             form = _format(data[at : at + size], order, where)
         at += size + size % 2
     raise InputError(f"{where}: truncated: expected a chunk of samples, found the file's end at byte {len(data)}")
+
+
+def _body(rest: memoryview, size: int, long_size: int, form: _Format, where: str) -> memoryview:
+    """The bytes of the samples, of those that follow."""
+    size = long_size if size == _LONG else size
+    if size >= _UNKNOWN_SIZE:
+        return rest[: len(rest) - len(rest) % form.frame]
+    if len(rest) < size:
+        raise InputError(
+            f"{where}: truncated: expected {size} bytes of samples, found {len(rest)}; copy or record it again"
+        )
+    return rest[:size]
 
 
 def _format(body: memoryview, order: str, where: str) -> _Format:

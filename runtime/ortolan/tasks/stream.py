@@ -89,7 +89,8 @@ class Stream:
         self._lock = threading.Lock()
         # A chunk is asked for its answer every few milliseconds: what the loop needs is at hand.
         self._chunk, self._labels = config.chunk, config.labels
-        self._full_scale, self._from_int16 = np.float32(config.full_scale), np.float32(config.full_scale / 32768)
+        self._full_scale = None if config.full_scale == 1.0 else np.float32(config.full_scale)
+        self._from_int16 = np.float32(config.full_scale / 32768)
         self._seconds = config.chunk / config.sample_rate
         self._keeps_context = config.context > 0
         self._window: NDArray[Any] = bound.inputs[config.input].reshape(-1)
@@ -218,7 +219,7 @@ class Stream:
         place = self._fresh if count == self._chunk else self._fresh[self._filled : self._filled + count]
         if samples.dtype.kind == "i":
             np.multiply(samples, self._from_int16, out=place)
-        elif self._full_scale == 1.0:
+        elif self._full_scale is None:
             place[...] = samples
         else:
             np.multiply(samples, self._full_scale, out=place)
