@@ -91,7 +91,8 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             own_memory=True,
             preload=True,
-            # From the kernels in onnxruntime-gpu 1.23.2; its MatMulInteger takes signed activations only.
+            # From the kernels in onnxruntime-gpu 1.23.2, and of the same names in 1.31.1; MatMulInteger takes signed
+            # activations only. Not run: there was no GPU.
             excludes=_INTEGER | _CLASSICAL,
             note="needs an NVIDIA GPU, its driver, and the CUDA and cuDNN libraries of that onnxruntime-gpu version "
             "(on x86-64 pip install 'onnxruntime-gpu[cuda,cudnn]' brings them)",
