@@ -218,7 +218,10 @@ def _load_file(path: Path, as_: type[Model], config: SessionConfig, max_memory: 
     expected = plan_for_file(path, content, config, max_memory=max_memory)
     session = open_session(path, config)
     chosen = Candidate((("model", path.stem),), session.config)
-    plan = Plan(chosen, reason="a bare .onnx file leaves no choice", notes=(*session.notes, *expected.notes))
+    notes = (*session.notes, *expected.notes)
+    if session.config.provider != "cpu":
+        notes += (f"its answers on {session.config.provider} were compared with nothing: it has no golden samples",)
+    plan = Plan(chosen, reason="a bare .onnx file leaves no choice", notes=notes)
     return Model({"model": session}, None, plan=plan, predicted_peak=expected.predicted_peak)
 
 

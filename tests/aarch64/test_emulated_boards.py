@@ -32,7 +32,7 @@ BOARDS = {
 """Model, core and the extensions that kernels are chosen by."""
 
 TEXTS = ("char", "word", "clusters")
-TENSORS = ("fp32", "fp16", "int8", "conv")
+TENSORS = ("fp32", "fp16", "int8", "conv", "odd")
 TASKS = ("image", "table", "stream", "embed")
 CLOSE = 1e-4
 """Two processors' float32 arithmetic differs by less; of probabilities."""

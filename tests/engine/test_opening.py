@@ -100,7 +100,7 @@ class _Session:
 def test_a_provider_that_cannot_run_what_it_took_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Found by a run on zeros when the session is opened, not by the application's first."""
 
-    def run(session: _Session) -> None:
+    def run(session: _Session, size: int) -> None:
         if session.provider == "azure":
             raise RuntimeError("no float16 here")
 
@@ -111,10 +111,26 @@ def test_a_provider_that_cannot_run_what_it_took_is_refused(monkeypatch: pytest.
 
 
 @pytest.mark.usefixtures("taking")
+def test_a_provider_that_needs_larger_images_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO cannot run a layer for which an image of one pixel leaves nothing, as the CPU can."""
+    tried = []
+
+    def run(session: _Session, size: int) -> None:
+        tried.append((session.provider, size))
+        if session.provider == "azure" and size < 64:
+            raise RuntimeError("nothing is left")
+
+    monkeypatch.setattr(trial, "run_on_zeros", run)
+    opened = opening.open_on("m.onnx", SessionConfig(provider="azure"), PROVIDERS["azure"], strict=True)
+    assert opened.nodes == {"azure": {"Add": 1}}
+    assert tried == [("azure", 1), ("azure", 64)]
+
+
+@pytest.mark.usefixtures("taking")
 def test_zeros_that_no_provider_can_run_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some models take no image of one pixel."""
 
-    def run(session: _Session) -> None:
+    def run(session: _Session, size: int) -> None:
         raise RuntimeError("too small")
 
     monkeypatch.setattr(trial, "run_on_zeros", run)
@@ -124,13 +140,15 @@ def test_zeros_that_no_provider_can_run_tell_nothing(monkeypatch: pytest.MonkeyP
 
 
 def test_zeros_fit_the_inputs(write_model: Callable[..., Path]) -> None:
-    """Numbers, booleans and strings; free dimensions are 1."""
+    """Numbers, booleans and strings; the first free dimension is 1."""
     path = write_model(
         [helper.make_node("Identity", ["x"], ["y"]), helper.make_node("Identity", ["s"], ["t"])],
         [("x", TensorProto.BOOL, ["n", 3]), ("s", TensorProto.STRING, ["n"])],
         [("y", TensorProto.BOOL, ["n", 3]), ("t", TensorProto.STRING, ["n"])],
     )
-    trial.run_on_zeros(installation.onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+    session = installation.onnxruntime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for size in trial.SIZES:
+        trial.run_on_zeros(session, size)
 
 
 @pytest.fixture

@@ -82,6 +82,16 @@ def convolutions():
     )
 
 
+def odd_channels():
+    """A convolution of as many channels as a spectrum has bins: float[1, 129, 16] -> float[1, 32, 16]."""
+    return model(
+        [("Conv", ["x", "w"], ["y"], {"pads": [1, 1]})],
+        [("x", TensorProto.FLOAT, [1, 129, 16])],
+        [("y", TensorProto.FLOAT, [1, 32, 16])],
+        {"w": normal(32, 129, 3)},
+    )
+
+
 def magika(directory):
     """The path of magika's model; None where its package cannot be had."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(directory), "magika==1.0.3"]
@@ -105,7 +115,8 @@ def main(directory):
         reduce_range=True,
         weight_type=QuantType.QInt8,
     )
-    names = ["fp32", "fp16", "int8", "conv"]
+    onnx.save(odd_channels(), directory / "odd.onnx")
+    names = ["fp32", "fp16", "int8", "conv", "odd"]
     if magika(directory) is not None:
         names.append("magika")
     for name in names:

@@ -210,20 +210,23 @@ def _try_out(session: Any, path: str, config: SessionConfig, provider: Provider)
     """Check that the provider can do what it took: some find out at the first run that they cannot.
 
     Raises:
-        ProviderUnavailableError: it fails on zeros, on which the CPU provider does not.
+        ProviderUnavailableError: it fails on zeros of every size that the CPU provider can run, and there is one.
     """
-    from ortolan.engine.trial import run_on_zeros
+    from ortolan.engine import trial
 
-    try:
-        run_on_zeros(session)
-    except Exception as error:
-        try:
-            run_on_zeros(_create(path, config, PROVIDERS["cpu"]))
-        except Exception:  # noqa: BLE001 - then zeros are no inputs for this model, and tell nothing
+    failures: dict[int, Exception] = {}
+    for size in trial.SIZES:
+        failure = trial.failure(session, size)
+        if failure is None:
             return
-        raise ProviderUnavailableError(
-            f"{provider.name} took {path} and cannot run it: {plain(str(error))}; the cpu can{provider.needs}"
-        ) from error
+        failures[size] = failure
+    on_cpu = _create(path, config, PROVIDERS["cpu"])
+    for size, error in failures.items():
+        if trial.failure(on_cpu, size) is None:
+            raise ProviderUnavailableError(
+                f"{provider.name} took {path} and cannot run it: {plain(str(error))}; the cpu can{provider.needs}"
+            ) from error
+    # Zeros are no inputs for this model, and tell nothing.
 
 
 def _check_placement(nodes: Nodes, provider: Provider, path: str, *, strict: bool) -> tuple[str, ...]:

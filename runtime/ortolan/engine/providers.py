@@ -91,7 +91,8 @@ PROVIDERS: Mapping[str, Provider] = {
             ),
             own_memory=True,
             preload=True,
-            # From the kernels in onnxruntime-gpu 1.23.2; its MatMulInteger takes signed activations only.
+            # From the kernels in onnxruntime-gpu 1.23.2, and of the same names in 1.31.1; MatMulInteger takes signed
+            # activations only. Not run: there was no GPU.
             excludes=_INTEGER | _CLASSICAL,
             note="needs an NVIDIA GPU, its driver, and the CUDA and cuDNN libraries of that onnxruntime-gpu version "
             "(on x86-64 pip install 'onnxruntime-gpu[cuda,cudnn]' brings them)",
@@ -124,7 +125,8 @@ PROVIDERS: Mapping[str, Provider] = {
             ort_name="WebGpuExecutionProvider",
             install="pip install 'ortolan[webgpu]'",
             own_memory=True,
-            # Tried with onnxruntime-webgpu 1.27.0. Float16 depends on the device.
+            # Tried with onnxruntime-webgpu 1.27.0. Float16 depends on the device. Convolutions of some odd numbers of
+            # channels are silently wrong (129; microsoft/onnxruntime#29651): that is for the golden samples to find.
             excludes=_INTEGER | _CLASSICAL | {"GRU", "RNN", "NonMaxSuppression", "NonZero"},
             note="needs a GPU with a Vulkan driver and its loader libvulkan.so.1",
         ),
