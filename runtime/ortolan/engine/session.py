@@ -227,8 +227,6 @@ def _open(
             f"it runs with {share.threads} of {usual} threads: other loaded models have the rest; "
             "give each a number with threads=",
         )
-    if not config.arena:
-        allocator.stay_small()
     try:
         opened = open_on(path, replace(config, threads=share.threads), provider, strict=strict, digest=digest)
     except BaseException:
