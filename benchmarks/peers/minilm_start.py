@@ -23,6 +23,8 @@ TARGETS = [
     minilm.Target("Ortolan fp32", "bare onnxruntime", 1.10),
     minilm.Target("Ortolan fp32", "fastembed", 0.50),
     minilm.Target("Ortolan fp32", "transformers + torch", 0.12),
+    minilm.Target("Ortolan fp32", "bare, mapped"),
+    minilm.Target("Ortolan int8", "bare, mapped int8"),
 ]
 
 

@@ -267,12 +267,15 @@ def _config(provider: str | None, threads: int | None, *, low_memory: bool) -> S
         ProviderUnavailableError: the installed onnxruntime does not have it, and the CPU may not take its place.
         UsageError: a number of threads that is none.
     """
+    from ortolan.engine.allocator import stay_small
     from ortolan.engine.options import thread_count
     from ortolan.engine.providers import parse, require_built_in
 
     config = SessionConfig(provider=provider or "cpu", threads=threads, arena=not low_memory, prepack=not low_memory)
     if threads is not None:
         thread_count(config)
+    if low_memory:
+        stay_small()  # before a thread is started that loads the model
     row, best_effort = parse(config.provider)
     if not best_effort:
         require_built_in(row)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _ATTEMPTS = 10
+WRITE_BYTES = 64 * 1024
+"""Written at once. Linux keeps larger pieces together in its page cache, and since 6.18 maps all of such a folio into a
+process that touches a byte of it: each row of mapped weights that is looked up would cost a megabyte of its memory."""
 _PARTIAL = re.compile(r"\..+\.partial-(?P<owner>[0-9]+)", re.DOTALL)
 """Name of a directory that is being filled, with the process that does it."""
 _AT_FDCWD = -100
@@ -111,7 +114,7 @@ def write_file(path: Path, content: bytes | Path | Iterable[bytes | memoryview])
             size += len(piece)
             rest = memoryview(piece)
             while rest:
-                rest = rest[file.write(rest) :]
+                rest = rest[file.write(rest[:WRITE_BYTES]) :]
         os.fsync(file.fileno())
     return size, digest.hexdigest()
 

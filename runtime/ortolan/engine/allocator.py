@@ -6,8 +6,8 @@ import ctypes
 from functools import cache
 from typing import Any
 
-_MMAP_THRESHOLD = -3
-"""``M_MMAP_THRESHOLD`` of glibc's malloc.h."""
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+"""``M_MMAP_THRESHOLD`` and ``M_ARENA_MAX`` of glibc's malloc.h."""
 SMALL_BYTES = 128 * 1024
 """glibc's own first threshold: larger blocks are mapped from the system one by one and unmapped when they are freed."""
 
@@ -24,14 +24,16 @@ def give_back() -> None:
 
 
 def stay_small() -> None:
-    """From now on return large blocks as soon as they are freed, in the whole process.
+    """From now on return large blocks when they are freed, and let threads share small ones, in the whole process.
 
     By default glibc raises its threshold to the largest block that was freed (up to 32 MiB), and keeps what lies below
-    it: half as much again as a model's activations need. The price is that such blocks are zeroed anew each time.
+    it: half as much again as a model's activations need. The price is that such blocks are zeroed anew each time. Each
+    thread gets an arena of its own, from which others take nothing: 2 MB with all-MiniLM-L6-v2 and two threads.
     """
     mallopt = getattr(_library(), "mallopt", None)
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, SMALL_BYTES)
+        mallopt(_ARENA_MAX, 1)
 
 
 @cache

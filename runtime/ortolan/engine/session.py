@@ -242,8 +242,6 @@ def _open(
             f"it runs with {share.threads} of {usual} threads: other loaded models have the rest; "
             "give each a number with threads=",
         )
-    if not config.arena:
-        allocator.stay_small()
     try:
         opened = open_on(
             path,
