@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,16 +15,18 @@ from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
-from ortolan.inputs.datafile import read_arrays
+from ortolan.inputs.datafile import read_arrays, read_texts
 from ortolan.inputs.table_file import read_table
-from ortolan.tasks import open_runner
+from ortolan.inputs.tokens import read_tokenizer
+from ortolan.tasks import is_experimental, open_runner
 from ortolan.tasks.golden import fidelity
-from ortolan.tasks.runner import MakesExamples, TakesImages
+from ortolan.tasks.runner import MakesExamples, TakesImages, TakesTexts
 from ortolan.types import SessionConfig
 from ortolan_convert.costs import costs_of
 from ortolan_convert.free_dims import sizes_seen
+from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
 from ortolan_convert.provenance import package_name, provenance_of, source_of
-from ortolan_convert.report import ConversionReport, VariantReport
+from ortolan_convert.report import EXPERIMENTAL, ConversionReport, VariantReport
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
 from ortolan_convert.task_config import TaskConfig, task_config
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
 
 GOLDEN = 16
 """Samples that go into the bundle."""
+MOST_TEXTS = 300
+"""Samples that are run, of a file of texts."""
 GOLDEN_BYTES = 64 << 20
 """Fewer do if they would take more than this, uncompressed."""
 GOLDEN_FILE_BYTES = 16 << 20
@@ -117,7 +122,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         provenance=provenance,
         variants=(report,),
         accuracy=None,
-        warnings=tuple(_warnings(options, shipped)),
+        warnings=tuple(_warnings(task, options, shipped)),
     )
 
 
@@ -155,6 +160,8 @@ def _inputs(
     with closing(session):
         runner = open_runner(task, {"model": session}, read_asset)
         runner.warm_up()
+        if isinstance(runner, TakesTexts) and (samples is None or samples.suffix.lower() not in {".npy", ".npz"}):
+            return [runner.text_feeds(text) for text in _sentences(task, read_asset, samples)]
         if samples is None:
             return runner.examples(GOLDEN) if isinstance(runner, MakesExamples) else None
         columns = getattr(runner, "columns", None)
@@ -163,6 +170,21 @@ def _inputs(
         if samples.is_dir():
             return _images(runner, samples)
     return given_inputs(source, read_arrays(samples), samples)
+
+
+def _sentences(task: TaskSpec, read_asset: ReadAsset, samples: Path | None) -> Sequence[str]:
+    """The texts of the samples, of many evenly spread ones; without samples texts made up of the vocabulary."""
+    if samples is not None:
+        texts = read_texts(samples).texts
+        return [texts[row] for row in np.unique(np.linspace(0, len(texts) - 1, MOST_TEXTS).astype(int)).tolist()]
+    edges = [text for text in EDGE_TEXTS if is_text(text)]
+    config: Any = task.config["input"]
+    if config["kind"] != "tokens":
+        return edges
+    vocabulary = read_tokenizer(config["tokenizer"], read_asset).get_vocab()
+    words = sorted(word for word in vocabulary if word.isalpha())
+    made_up = generated_texts(words, analyzer="word", count=len(edges))
+    return [text for pair in zip(made_up, edges, strict=True) for text in pair]
 
 
 def _images(runner: Runner, directory: Path) -> list[Tensors]:
@@ -175,9 +197,11 @@ def _images(runner: Runner, directory: Path) -> list[Tensors]:
     return [runner.feeds(path) for path in files]
 
 
-def _warnings(options: OnnxOptions, shipped: int) -> Iterator[str]:
+def _warnings(task: TaskSpec, options: OnnxOptions, shipped: int) -> Iterator[str]:
+    if is_experimental(task):
+        yield EXPERIMENTAL
     if options.samples is None:
-        yield "no samples were given: the golden inputs are random; give real ones with --samples DATA.npz"
+        yield "no samples were given: the golden inputs are made up; give real ones with --samples"
     if shipped < GOLDEN:
         yield f"only {shipped} golden samples are in the bundle; {GOLDEN} make a check on the device worth more"
     if options.quantize:
