@@ -50,3 +50,8 @@ def generated_texts(terms: Sequence[str], *, analyzer: str, count: int = COUNT) 
         separator = " " if analyzer == "word" or index % 2 else ""
         texts.append(separator.join(terms[i] for i in chosen.tolist()))
     return tuple(texts)
+
+
+def is_text(text: str) -> bool:
+    """Whether a str is text: it holds no lone surrogate, which no tokenizer takes."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)

@@ -20,16 +20,18 @@ from ortolan.engine.session import open_session
 from ortolan.errors import ConversionError, StorageError, TaskMismatchError
 from ortolan.inputs.datafile import TextSamples, read_texts
 from ortolan.inputs.tokens import TokenConfig, TokenEncoder, read_tokenizer
+from ortolan.tasks import is_experimental
 from ortolan.tasks.token_input import TOKENS
 from ortolan.types import SessionConfig
 from ortolan_convert.costs import costs_of
+from ortolan_convert.generated import is_text
 from ortolan_convert.graph import FLOOR
 from ortolan_convert.huggingface_exam import answers_of, exam_of
 from ortolan_convert.passes.smoothing import inputs_of_products
 from ortolan_convert.passes.transformer import TRANSFORMER_PASSES
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import questions_of
-from ortolan_convert.report import ConversionReport, VariantReport
+from ortolan_convert.report import EXPERIMENTAL, ConversionReport, VariantReport
 from ortolan_convert.sources.huggingface import TOKENIZER, read_huggingface
 from ortolan_convert.sources.transformer import HIDDEN, SCORES, load_transformer
 from ortolan_convert.weight_file import WEIGHTS, tidy, write_model
@@ -107,7 +109,7 @@ def convert_huggingface(path: Path, target: Path, options: HuggingFaceOptions, s
         raise TaskMismatchError(f"expected a model for the task {options.task!r}, found one for {source.task!r}")
     samples = None if options.samples is None else read_texts(options.samples)
     say("loading the model")
-    sources = [source_of(file) for file in source.files]
+    sources = [source_of(file, below=path) for file in source.files]
     transformer = load_transformer(source)
     prepared = _prepare(transformer, samples, say)
     say("exporting the model")
@@ -155,7 +157,7 @@ def convert_huggingface(path: Path, target: Path, options: HuggingFaceOptions, s
         provenance=provenance,
         variants=reports,
         accuracy=prepared.exam.accuracy(None),
-        warnings=tuple(_warnings(prepared.exam.questions, samples, left_out, inputs)),
+        warnings=tuple(_warnings(prepared, samples, left_out, inputs)),
     )
 
 
@@ -201,15 +203,11 @@ def _questions(samples: TextSamples | None, tokenizer: object) -> Questions:
     asked = questions_of(samples, words, "word")
     own, others = asked.texts[: asked.count], asked.texts[asked.count :]
     if samples is None:
-        own = tuple(filter(_is_text, own))[:MADE_UP]
+        own = tuple(filter(is_text, own))[:MADE_UP]
     for position, text in enumerate(own):
-        if not _is_text(text):
+        if not is_text(text):
             raise ConversionError(f"sample {position}: expected text, found a lone surrogate, which no tokenizer takes")
-    return replace(asked, texts=(*own, *filter(_is_text, others)), count=len(own))
-
-
-def _is_text(text: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+    return replace(asked, texts=(*own, *filter(is_text, others)), count=len(own))
 
 
 def _variants(
@@ -318,8 +316,11 @@ def _largest(prepared: Prepared) -> dict[str, int]:
 
 
 def _warnings(
-    questions: Questions, samples: TextSamples | None, left_out: Sequence[tuple[Made, str]], inputs: Sequence[str]
+    prepared: Prepared, samples: TextSamples | None, left_out: Sequence[tuple[Made, str]], inputs: Sequence[str]
 ) -> Iterator[str]:
+    task, questions = prepared.task, prepared.exam.questions
+    if is_experimental(task):
+        yield EXPERIMENTAL
     if questions.origin == "generated":
         yield (
             f"no samples were given: fidelity was measured on {questions.count} texts made up of the vocabulary; "

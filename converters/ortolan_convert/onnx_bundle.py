@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,17 +15,19 @@ from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
-from ortolan.inputs.datafile import files_below, read_arrays
+from ortolan.inputs.datafile import files_below, read_arrays, read_texts
 from ortolan.inputs.table_file import read_table
-from ortolan.tasks import open_runner
+from ortolan.inputs.tokens import read_tokenizer
+from ortolan.tasks import is_experimental, open_runner
 from ortolan.tasks.golden import fidelity
-from ortolan.tasks.runner import BoundsInputs, MakesExamples, TakesImages
+from ortolan.tasks.runner import BoundsInputs, MakesExamples, TakesImages, TakesTexts
 from ortolan.types import SessionConfig
 from ortolan_bench.workload import spaced
 from ortolan_convert.costs import costs_of
 from ortolan_convert.free_dims import bounded_dims, sizes_seen
+from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
 from ortolan_convert.provenance import package_name, provenance_of, source_of
-from ortolan_convert.report import ConversionReport, VariantReport
+from ortolan_convert.report import EXPERIMENTAL, ConversionReport, VariantReport
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
 from ortolan_convert.task_config import TaskConfig, task_config
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
@@ -43,6 +46,8 @@ GOLDEN = 16
 """Samples that go into the bundle."""
 IMAGES = 64
 """Images that are compared, evenly spaced among more: their tensors are all in memory."""
+MOST_TEXTS = 300
+"""Samples that are run, of a file of texts."""
 GOLDEN_BYTES = 64 << 20
 """Fewer do if they would take more than this, uncompressed."""
 GOLDEN_FILE_BYTES = 16 << 20
@@ -120,7 +125,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         provenance=provenance,
         variants=(report,),
         accuracy=None,
-        warnings=tuple(_warnings(options, task.name, shipped)),
+        warnings=tuple(_warnings(task, options, shipped)),
     )
 
 
@@ -160,13 +165,17 @@ def _inputs(
         runner = open_runner(task, {"model": session}, read_asset)
         runner.warm_up()
         bounds = bounded_dims(source.model.inputs, runner.largest()) if isinstance(runner, BoundsInputs) else {}
-        return _feeds(source, runner, samples), bounds
+        return _feeds(source, task, runner, read_asset, samples), bounds
 
 
-def _feeds(source: OnnxSource, runner: Runner, samples: Path | None) -> Sequence[Tensors] | None:
+def _feeds(
+    source: OnnxSource, task: TaskSpec, runner: Runner, read_asset: ReadAsset, samples: Path | None
+) -> Sequence[Tensors] | None:
+    suffix = "" if samples is None else samples.suffix.lower()
+    if isinstance(runner, TakesTexts) and suffix not in {".npy", ".npz"}:
+        return [runner.text_feeds(text) for text in _sentences(task, read_asset, samples)]
     if samples is None:
         return runner.examples(GOLDEN) if isinstance(runner, MakesExamples) else None
-    suffix = samples.suffix.lower()
     columns = getattr(runner, "columns", None)
     if columns is not None and suffix in {".csv", ".tsv"}:
         return [columns.one(row) for row in read_table(samples, columns)]
@@ -177,9 +186,26 @@ def _feeds(source: OnnxSource, runner: Runner, samples: Path | None) -> Sequence
     return given_inputs(source, read_arrays(samples), samples)
 
 
-def _warnings(options: OnnxOptions, task: str, shipped: int) -> Iterator[str]:
+def _sentences(task: TaskSpec, read_asset: ReadAsset, samples: Path | None) -> Sequence[str]:
+    """The texts of the samples, of many evenly spaced ones; without samples texts made up of the vocabulary."""
+    if samples is not None:
+        return spaced(read_texts(samples).texts, MOST_TEXTS)
+    edges = [text for text in EDGE_TEXTS if is_text(text)]
+    config: Any = task.config["input"]
+    if config["kind"] != "tokens":
+        return edges
+    vocabulary = read_tokenizer(config["tokenizer"], read_asset).get_vocab()
+    words = sorted(word for word in vocabulary if word.isalpha())
+    made_up = generated_texts(words, analyzer="word", count=len(edges))
+    return [text for pair in zip(made_up, edges, strict=True) for text in pair]
+
+
+def _warnings(task: TaskSpec, options: OnnxOptions, shipped: int) -> Iterator[str]:
+    if is_experimental(task):
+        yield EXPERIMENTAL
     if options.samples is None:
-        yield f"no samples were given: the golden inputs are made up; give real ones with --samples {_samples(task)}"
+        wanted = f"--samples {_samples(task.name)}"
+        yield f"no samples were given: the golden inputs are made up; give real ones with {wanted}"
     if shipped < GOLDEN:
         yield f"only {shipped} golden samples are in the bundle; {GOLDEN} make a check on the device worth more"
     if options.quantize:

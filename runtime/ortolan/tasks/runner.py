@@ -84,6 +84,18 @@ class TakesImages(Protocol):
         """
 
 
+@runtime_checkable
+class TakesTexts(Protocol):
+    """A runner whose inputs are texts."""
+
+    def text_feeds(self, text: str) -> dict[str, Array]:
+        """The tensors of one text.
+
+        Raises:
+            InputError: a text that the model cannot take.
+        """
+
+
 def raw_outputs(runner: Runner, session: Session, xs: Sequence[Any]) -> Iterator[tuple[int, dict[str, Array]]]:
     """The model's own outputs: position of an input and its rows of all outputs, in the order of the runs."""
     for encoded in runner.encode(xs):

@@ -102,6 +102,10 @@ class TextClassificationRunner:
         require_outputs(session, dict.fromkeys(read, len(labels)))
         return cls(session, text_input, labels, decision, has_probabilities=has_probabilities, logits=logits)
 
+    def text_feeds(self, text: str) -> dict[str, Array]:
+        """The tensors of one text; see `ortolan.tasks.runner.TakesTexts`."""
+        return self._input.one(text)
+
     def encode(self, xs: Sequence[str]) -> Iterator[Encoded]:
         """The runs that together answer all texts; see `ortolan.tasks.runner.Runner`."""
         return self._input.batches(xs)
