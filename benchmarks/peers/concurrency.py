@@ -5,7 +5,8 @@
 Both run the same network of ten dense layers, with one thread of their own, so that callers alone make the
 parallelism, and with as many as there are processors. Ways are timed in turn, in shuffled order. Prints runs per second
 and the ratio to onnxruntime's for each number of callers, then how many threads the process has with one and with two
-models loaded. Exit status 1 if a ratio is below 0.9, or if the second model adds threads. Needs onnx.
+models loaded. Exit status 1 if a ratio is below 0.9, or if the second model adds more than half as many threads as there
+are processors. Needs onnx.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def main() -> int:
         second = ortolan.load(path)
         two = tasks()
         print(f"threads: {before} before, {one} with one model loaded, {two} with two; {cores} processors")
-        met.append(two == one)
+        met.append(two - one < max(1, cores // 2))
         for model in (first, second):
             model.close()
     return 0 if all(met) else 1

@@ -579,13 +579,21 @@ def _tiled(node: Node) -> list[Value]:
 
 
 def _range(node: Node) -> list[Value]:
-    start, limit, step = (node.content(index)[0] for index in range(3))
+    start, limit, step = (_whole(node, index) for index in range(3))
     by = step.value
     if not by:
         raise GivesUpError
     length = limit - start if by > 0 else start - limit
     count = (length + number(abs(by) - 1)).over(abs(by))
     return [Value(node.value(0).bytes, (count,))]
+
+
+def _whole(node: Node, index: int) -> Size:
+    """A single number, which may be stored as float."""
+    array = node.value(index).array
+    if array is not None and array.size == 1 and float(array.reshape(-1)[0]).is_integer():
+        return number(int(array.reshape(-1)[0]))
+    return node.content(index)[0]
 
 
 def _top_k(node: Node) -> list[Value]:

@@ -9,13 +9,13 @@ import pytest
 
 from ortolan.bundle.description import Component, FileEntry, Manifest, Variant
 from ortolan.choose.constraints import Constraints
-from ortolan.choose.cost import NOISY_SPREAD
+from ortolan.choose.cost import ARENA_GROWTH, NOISY_SPREAD, predict
 from ortolan.choose.selector import Elsewhere, assess, select
 from ortolan.choose.summaries import Summary, summarize
 from ortolan.errors import NoCandidateError
 from ortolan.hardware.facts import HardwareState
 from ortolan.hardware.profiles import Label, load_profile
-from ortolan.types import Assessment, Candidate, Interval, Measurement, SessionConfig
+from ortolan.types import Assessment, Candidate, Interval, Measurement, Polynomial, SessionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -155,6 +155,46 @@ def test_measured_figures_replace_predicted_ones(manifest: Make, pi: Profile, me
     assert assessments[0].latency == Interval(1e-3, 2e-3)
     assert assessments[0].peak_memory == Interval(60_000_000, 60_000_000)
     assert assessments[0].basis == "measured"
+
+
+def test_a_peak_of_small_inputs_does_not_stand_for_large_ones(
+    manifest: Make, info: Callable[..., VariantInfo], pi: Profile, measured: Measured
+) -> None:
+    """What the largest declared sizes take more is added; what was measured is the lower end."""
+    bundle = manifest(fp32=info(activation_bytes=Polynomial(((1000.0, ("batch",)),))))
+    bundle = replace(bundle, dims={"batch": 1, "terms": 1}, max_dims={"batch": 50_001, "terms": 1})
+    known = measured("fp32", 1e-3, 2e-3, variant_digest=bundle.variant_digest(bundle.variant("fp32")))
+
+    found = next(one for one in assess(bundle, pi, measurements=[known]) if one.basis == "measured")
+
+    assert found.peak_memory == Interval(60_000_000, 60_000_000 + ARENA_GROWTH * 50_000_000)
+
+
+def test_a_measured_peak_is_not_raised_above_the_prediction(
+    manifest: Make, info: Callable[..., VariantInfo], pi: Profile, measured: Measured
+) -> None:
+    """Unless it is above it itself."""
+    bundle = replace(manifest(), dims={"batch": 1, "terms": 1}, max_dims={"batch": 50_001, "terms": 1000})
+    digest = bundle.variant_digest(bundle.variant("fp32"))
+    predicted = predict(bundle, bundle.variant("fp32"), pi, SessionConfig()).peak_memory.high
+
+    for peak, high in ((int(predicted) - 1000, predicted), (10**12, 10**12)):
+        known = measured("fp32", 1e-3, 2e-3, variant_digest=digest, peak_memory=peak)
+        found = next(one for one in assess(bundle, pi, measurements=[known]) if one.basis == "measured")
+        assert found.peak_memory == Interval(peak, high)
+
+
+def test_a_measured_peak_does_not_know_this_process(manifest: Make, pi: Profile, measured: Measured) -> None:
+    """What the process has beside Python and onnxruntime is added."""
+    rates = pi.calibration.providers["cpu"]
+    large = replace(rates, memory_bytes=replace(rates.memory_bytes, value=300_000_000))
+    here = replace(pi, calibration=replace(pi.calibration, providers={"cpu": large}))
+
+    found = assess(manifest(), here, measurements=[measured("fp32", 1e-3, 2e-3)])[0]
+
+    assert found.peak_memory is not None
+    assert found.peak_memory.low == 60_000_000
+    assert found.peak_memory.high > 300_000_000 - 75_000_000 + 60_000_000
 
 
 def test_hidden_peak_memory_stays_predicted(manifest: Make, pi: Profile, measured: Measured) -> None:

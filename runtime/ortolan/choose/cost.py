@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING
 
 from ortolan.bundle.description import Variant, WeightMemory
 from ortolan.errors import UnknownNameError
-from ortolan.records import dataclass
+from ortolan.hardware.estimate import BASE_MEMORY_BYTES
+from ortolan.records import dataclass, replace
 from ortolan.types import Interval
 
 if TYPE_CHECKING:
@@ -105,11 +106,19 @@ class Prediction:
         latency: seconds for one input, end to end; None if the manifest does not know the work.
         peak_memory: bytes of peak resident memory of the process.
         parts: those bytes by what needs them.
+        beyond_usual: of the upper end what inputs of the largest declared sizes take beyond those of usual size, and
+            what is in the process already beside Python and onnxruntime: a peak that was measured may know neither.
     """
 
     latency: Interval | None
     peak_memory: Interval
     parts: Mapping[str, Interval]
+    beyond_usual: float = 0.0
+
+    def with_peak(self, measured: Interval) -> Interval:
+        """Peak memory, where it was measured: with inputs of usual size, in a process that had nothing else to do."""
+        high = min(measured.high + self.beyond_usual, self.peak_memory.high)
+        return Interval(measured.low, max(measured.high, high))
 
 
 def predict(
@@ -129,7 +138,10 @@ def predict(
     chosen = [variants] if isinstance(variants, Variant) else list(variants)
     rates = provider_rates(profile, config.provider)
     parts = _memory(manifest, chosen, rates, config)
-    return Prediction(_latency(manifest, chosen, profile, config), _sum(parts.values()), parts)
+    process = MEMORY_SPREAD["measured"] * rates.memory_bytes.value
+    others = max(0.0, process - MEMORY_SPREAD["datasheet"] * BASE_MEMORY_BYTES)
+    growing = sum(_beyond_usual(manifest, variant, config) for variant in chosen)
+    return Prediction(_latency(manifest, chosen, profile, config), _sum(parts.values()), parts, growing + others)
 
 
 def provider_rates(profile: Profile, provider: str) -> Rates:
@@ -156,8 +168,10 @@ def guided(prediction: Prediction, latency: float, peak_memory: int | None) -> P
 
     What invalidates it, such as other processes, spoils times and not memory.
     """
-    memory = prediction.peak_memory if peak_memory is None else _spread(peak_memory, MEMORY_SPREAD["measured"])
-    return Prediction(_spread(latency, NOISY_SPREAD), memory, prediction.parts)
+    memory = prediction.peak_memory
+    if peak_memory is not None:
+        memory = prediction.with_peak(_spread(peak_memory, MEMORY_SPREAD["measured"]))
+    return replace(prediction, latency=_spread(latency, NOISY_SPREAD), peak_memory=memory)
 
 
 def measured_elsewhere(peak_memory: int) -> Interval:
@@ -266,6 +280,14 @@ def _activations(manifest: Manifest, variant: Variant, config: SessionConfig) ->
     if polynomial is None:
         return unknown_activations(variant.info.weight_bytes)
     return Interval(polynomial.at(manifest.dims), growth(config) * polynomial.at(manifest.largest))
+
+
+def _beyond_usual(manifest: Manifest, variant: Variant, config: SessionConfig) -> float:
+    """Bytes of activations at the largest declared sizes that there are not at the usual ones, at most."""
+    polynomial = variant.info.activation_bytes
+    if polynomial is None:
+        return unknown_activations(variant.info.weight_bytes).high
+    return growth(config) * max(0.0, polynomial.at(manifest.largest) - polynomial.at(manifest.dims))
 
 
 def unknown_activations(weight_bytes: int, at_least: int = 0) -> Interval:

@@ -206,9 +206,11 @@ def _predict(
     there = predict(manifest, variants, elsewhere.profile, candidate.config).latency
     if there is None:
         return prediction
-    memory = prediction.peak_memory if known.peak_memory is None else measured_elsewhere(known.peak_memory)
+    memory = prediction.peak_memory
+    if known.peak_memory is not None:
+        memory = prediction.with_peak(measured_elsewhere(known.peak_memory))
     latency = scaled(known.p50, there, prediction.latency, noisy=known.validity == "invalid")
-    return Prediction(latency, memory, prediction.parts)
+    return replace(prediction, latency=latency, peak_memory=memory)
 
 
 def _measured_on(manifest: Manifest, candidate: Candidate, machine: Elsewhere) -> Summary | None:
@@ -226,7 +228,7 @@ def _filled(assessment: Assessment, measured: Summary | None, prediction: Predic
         assessment,
         basis="measured",
         latency=measured.processes,
-        peak_memory=prediction.peak_memory if peak is None else Interval.exactly(peak),
+        peak_memory=prediction.peak_memory if peak is None else prediction.with_peak(Interval.exactly(peak)),
     )
 
 

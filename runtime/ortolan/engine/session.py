@@ -11,6 +11,7 @@ import numpy as np
 
 from ortolan.engine import allocator, placement, sharing
 from ortolan.engine import feeds as inputs
+from ortolan.engine.arena import Arena, creeps
 from ortolan.engine.binding import CLOSED, Bound, closed
 from ortolan.engine.control import begun
 from ortolan.engine.failures import translated
@@ -136,6 +137,8 @@ class OrtSession:
         self._options = onnxruntime().RunOptions()
         # The public method looks up names and checks ownership at each call, for as long as a small model runs.
         run = session.run if inner is None else inner.run
+        if creeps(config, self.inputs):
+            run = Arena(run, self._options).run
         self._call = run if engines is None else engines.guarded(run)
 
     def run(self, feeds: Mapping[str, Array], control: types.RunControl | None = None) -> dict[str, Array]:
@@ -239,8 +242,8 @@ def _open(
     share = sharing.take(usual, asked=config.threads is not None)
     if share.threads < usual:
         notes += (
-            f"it runs with {share.threads} of {usual} threads: other loaded models have the rest; "
-            "give each a number with threads=",
+            f"it runs with {share.threads} of {usual} threads, since other loaded models have theirs; "
+            f"if they do not run at the same time, threads={usual} is faster",
         )
     try:
         opened = open_on(

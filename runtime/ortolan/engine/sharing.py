@@ -1,7 +1,10 @@
 """Several models in one process share its processors instead of each starting a thread for every one of them.
 
-A session with n intra-op threads runs on the calling thread and starts n - 1 of its own, which live as long as it does.
-A session for which no number was asked gets what the sessions alive have left over, at least the calling thread.
+A session with n intra-op threads runs on the calling thread and starts n - 1 of its own, which live as long as it does
+and sleep while it does not run. The first session for which no number was asked gets what the process may use; a
+further one what the sessions alive have left over, but at least half: models that are used in turn, such as a detector
+and a recogniser, must not run on one processor while the others sleep, and two that run at once are served nearly as
+well by one thread and a half for each processor as by one.
 
 onnxruntime (1.23 and newer) can share one pool between sessions, but that is for whole applications: once it is set
 every session of the process has to use it, also those that other libraries open, or fails; it can be set only before
@@ -50,6 +53,6 @@ def take(usual: int, *, asked: bool) -> Share:
     """
     global _started  # noqa: PLW0603 - it counts for the whole process
     with _lock:
-        share = Share(usual if asked else max(1, usual - _started))
+        share = Share(usual if asked else max(1, usual // 2, usual - _started))
         _started += share.threads - 1
     return share
