@@ -64,6 +64,12 @@ def changed(**changes: Any) -> TokenConfig:
     return TokenConfig(**{**{name: getattr(CONFIG, name) for name in CONFIG.__slots__}, **changes})
 
 
+def replacing(pattern: dict[str, str], content: str, times: int) -> bytes:
+    """A tokenizer that replaces something over and over."""
+    step = {"type": "Replace", "pattern": pattern, "content": content}
+    return tokenizer_json(normalizer={"type": "Sequence", "normalizers": [step] * times})
+
+
 def split_at(pattern: str) -> bytes:
     """A tokenizer that splits texts with a regular expression."""
     split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}
@@ -190,11 +196,26 @@ def test_no_room_beside_the_special_tokens() -> None:
         ),
         (
             tokenizer_json(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
-            "expected a tokenizer of the tokenizers package: Precompiled",
+            "refused the Precompiled normalizer: its map is not as long as it says",
         ),
         (split_at("(a+)+$"), "refused the regular expression"),
         (split_at("(a|aa)+$"), "refused the regular expression"),
         (split_at("(a+)+$").replace(b"Regex", rb"Re\u0067ex"), "refused the regular expression"),
+        # Five bytes that announce 4 GB, which the package would ask the system for, and end the process.
+        (
+            tokenizer_json(normalizer={"type": "Precompiled", "precompiled_charsmap": "/////w=="}),
+            "refused the Precompiled normalizer",
+        ),
+        (replacing({"String": "a"}, "aa", 40), "they can make a text more than 64 times longer"),
+        (replacing({"Regex": "x*"}, "y", 40), "they can make a text more than 64 times longer"),
+        (
+            replacing({"Regex": "(?=a)"}, "a", 40),
+            "they can make a text more than 64 times longer",
+        ),
+        (
+            replacing({"String": "a"}, "a" * 100_000, 1),
+            "they can make a text more than 64 times longer",
+        ),
         (split_at("("), "expected a tokenizer of the tokenizers package"),
         (rb'{"Regex": "\u12"', "expected JSON"),
     ],
@@ -204,6 +225,26 @@ def test_damaged_and_hostile_files(raw: bytes, message: str) -> None:
     with pytest.raises(BundleError, match=message) as caught:
         opened(raw=raw)
     assert str(caught.value).startswith("assets/tokenizer.json: ")
+
+
+def test_replacements_in_use() -> None:
+    """Those of well-known tokenizers, however many, are accepted."""
+    for pattern, content in (
+        ({"String": " "}, "▁"),
+        ({"Regex": r"\s+"}, " "),
+        ({"String": "``"}, '"'),
+        ({"Regex": " {2,}"}, ""),
+    ):
+        assert opened(raw=replacing(pattern, content, 20)).encode("b")[0][1:-1]
+
+
+def test_a_character_map_without_sense() -> None:
+    """As long as it says, but no trie: a typed error, or ids."""
+    raw = tokenizer_json(normalizer={"type": "Precompiled", "precompiled_charsmap": "BAAAAP////8="})
+    try:
+        assert opened(raw=raw).encode("a b")[0]
+    except BundleError as error:
+        assert "the tokenizer failed on a text" in str(error)
 
 
 def test_a_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +273,7 @@ def test_ids_that_the_model_has_no_row_for() -> None:
 
 def test_a_panic_while_a_text_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Should a regular expression run away all the same, the package's own limit ends it with a typed error."""
-    monkeypatch.setattr("ortolan.inputs.patterns.objection", lambda _: None)
+    monkeypatch.setattr("ortolan.inputs.tokenizer_file.objection", lambda _: None)
     encoder = opened(raw=split_at("(a|aa)+$"))
     with pytest.raises(BundleError, match=r"the tokenizer failed on a text: .*retry-limit"):
         encoder.encode("a" * 200 + "!")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,6 +142,11 @@ def copied(source: Path, target: Path) -> Path:
 def edited(path: Path, **changes: Any) -> None:
     """Change keys of a JSON file."""
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+
+def cut(path: Path) -> None:
+    """Leave the first half of a file."""
+    os.truncate(path, path.stat().st_size // 2)
 
 
 def test_the_bundle(report: ConversionReport, source: Path) -> None:
@@ -277,6 +287,7 @@ def test_other_poolings_and_lower_case(source: Path, tmp_path: Path) -> None:
             "the weights lack what the config",
         ),
         (lambda path: (path / "tokenizer.json").write_bytes(b"{"), "transformers cannot load it"),
+        (lambda path: cut(path / "model.safetensors"), "transformers cannot load it"),
         (lambda path: edited(path / "config.json", vocab_size=100), "the weights lack what the config"),
     ],
 )
@@ -359,3 +370,37 @@ def test_a_foreign_classifier_on_tokens(classifier: Path, tmp_path: Path) -> Non
             assert one.label == other.label
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
         assert found.check().drop == 0
+
+
+@pytest.fixture
+def watched() -> str:
+    """A script that converts its arguments and says which hosts it asked for."""
+    return (
+        "import sys\n"
+        "asked = []\n"
+        "watch = {'socket.connect', 'socket.getaddrinfo', 'socket.gethostbyname'}\n"
+        "sys.addaudithook(lambda event, args: asked.append((event, args)) if event in watch else None)\n"
+        "from ortolan_convert.convert import convert\n"
+        "convert(sys.argv[1], sys.argv[2], quantize=['int8'], max_drop=1.0)\n"
+        "print(asked)\n"
+    )
+
+
+def test_nothing_is_asked_of_the_network(classifier: Path, tmp_path: Path, watched: str) -> None:
+    """Also without the settings that keep the libraries offline."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
+    arguments = [sys.executable, "-c", watched, str(classifier), str(tmp_path / "tiny.bundle")]
+    done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_interrupted_conversion_leaves_nothing(classifier: Path, tmp_path: Path) -> None:
+    """Ctrl-C while variants are tried: no bundle, no temporary files."""
+    arguments = ["convert", str(classifier), "-o", str(tmp_path / "tiny.bundle"), "--max-drop", "1"]
+    process = subprocess.Popen([sys.executable, "-m", "ortolan", *arguments], stderr=subprocess.PIPE)
+    while process.poll() is None and not list(tmp_path.iterdir()):
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert not list(tmp_path.iterdir())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from ortolan.errors import BundleError, InputError, ManifestError, MissingPackageError
+from ortolan.inputs.tokenizer_file import check_tokenizer
 from ortolan.records import dataclass
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def read_tokenizer(asset: str, read_asset: ReadAsset) -> Any:
 
     Raises:
         MissingPackageError: the package tokenizers is not installed.
-        BundleError: there is no such asset, it is too large, damaged, or has a regular expression that may run away.
+        BundleError: there is no such asset, it is too large, damaged or hostile (`check_tokenizer`).
     """
     try:
         raw = read_asset(asset)
@@ -178,7 +179,7 @@ def read_tokenizer(asset: str, read_asset: ReadAsset) -> Any:
     where = f"assets/{asset}"
     if len(raw) > LARGEST_FILE:
         raise BundleError(f"{where}: expected a tokenizer of at most {LARGEST_FILE} bytes, found {len(raw)}")
-    _check_patterns(raw, where)
+    check_tokenizer(raw, where)
     load = _loader()
     try:
         return load(raw)
@@ -195,29 +196,6 @@ def _loader() -> Callable[[bytes], Any]:
         ) from error
     loader: Callable[[bytes], Any] = Tokenizer.from_buffer
     return loader
-
-
-def _check_patterns(raw: bytes, where: str) -> None:
-    """Refuse regular expressions that may run away. Most tokenizers have none, and are not parsed for it."""
-    if b'"Regex"' not in raw and b"\\u" not in raw:
-        return
-    import json
-
-    from ortolan.inputs.patterns import objection
-
-    try:
-        pending = [json.loads(raw)]
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where}: expected JSON: {error}") from None
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            pattern = value.get("Regex")
-            if isinstance(pattern, str) and (problem := objection(pattern)):
-                raise BundleError(f"{where}: refused the regular expression {pattern[:60]!r}: {problem}")
-            pending += value.values()
-        elif isinstance(value, list) and value and not isinstance(value[0], str):
-            pending += value
 
 
 def _failed(error: BaseException, what: str) -> BaseException:
