@@ -321,14 +321,25 @@ def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
         pixels(bomb)
 
 
-@pytest.mark.parametrize(("mode", "form", "needed"), [("RGB", "JPEG", 26), ("CMYK", "JPEG", 53), ("RGBA", "PNG", 53)])
+@pytest.mark.parametrize(
+    ("mode", "form", "options", "needed"),
+    [
+        ("RGB", "JPEG", {}, 26),
+        ("RGB", "JPEG", {"progressive": True}, 79),
+        ("CMYK", "JPEG", {}, 53),
+        ("RGBA", "PNG", {}, 53),
+        ("RGB", "WEBP", {}, 106),
+        ("RGB", "TIFF", {}, 53),
+        ("P", "PNG", {}, 33),
+    ],
+)
 def test_what_would_not_fit_into_memory_is_not_decoded(
-    monkeypatch: pytest.MonkeyPatch, mode: str, form: str, needed: int
+    monkeypatch: pytest.MonkeyPatch, mode: str, form: str, options: dict[str, Any], needed: int
 ) -> None:
     """Converting an image takes another copy; small images are decoded without asking."""
-    photo = encoded(Image.new(mode, (3000, 2200)), form)
+    photo = encoded(Image.new(mode, (3000, 2200)), form, **options)
     room: int | None = 20_000_000
-    monkeypatch.setattr("ortolan.inputs.image_source.available_memory", lambda: room)
+    monkeypatch.setattr("ortolan.inputs.image_memory.available_memory", lambda: room)
     with monkeypatch.context() as patch, pytest.raises(MemoryBudgetError) as caught:
         patch.setattr("PIL.ImageFile.ImageFile.load", None)
         pixels(photo)
@@ -336,7 +347,13 @@ def test_what_would_not_fit_into_memory_is_not_decoded(
         f"the image: 3000x2200 pixels take {needed} MB to decode or turn, 20 MB are available; reduce the image first"
     )
     assert pixels(encoded(Image.fromarray(PIXELS))).shape == PIXELS.shape
-    for room in (60_000_000, None):  # noqa: B007 - the system's answer
+    with Image.open(io.BytesIO(photo)) as lazy:
+        if form != "WEBP":  # which does not tell whether it is decoded
+            with pytest.raises(MemoryBudgetError):
+                pixels(lazy)
+        color = lazy.convert("RGB")
+    assert pixels(color).shape == (2200, 3000, 3)  # it is in memory already
+    for room in (130_000_000, None):  # noqa: B007 - the system's answer
         assert pixels(photo, resize={"to": "exact", "size": [2, 3]}).shape == (2, 3, 3)
 
 
@@ -345,8 +362,8 @@ def test_turning_an_image_takes_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     photo = encoded(Image.new("RGB", (3000, 2200)), "JPEG", exif=exif)
-    rooms = iter((30_000_000, 20_000_000))
-    monkeypatch.setattr("ortolan.inputs.image_source.available_memory", lambda: next(rooms))
+    rooms = iter((50_000_000, 20_000_000))
+    monkeypatch.setattr("ortolan.inputs.image_memory.available_memory", lambda: next(rooms))
     with pytest.raises(MemoryBudgetError, match="3000x2200 pixels take 26 MB to decode or turn, 20 MB are available"):
         pixels(photo)
 

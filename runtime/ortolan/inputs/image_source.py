@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.choose.units import format_size
 from ortolan.errors import InputError, InputTypeError, MemoryBudgetError, MissingPackageError, StorageError
-from ortolan.hardware.probe import available_memory
+from ortolan.inputs.image_memory import bytes_to_decode, depth, require_room
 
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
@@ -46,8 +45,6 @@ _UPRIGHT = {
     8: "ROTATE_90",
 }
 _CHANNELS = {"gray": 1, "rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
-_SMALL = 16 << 20
-"""Bytes of pixels that are decoded without asking how much memory is left, which takes longer than a small image."""
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _LUMINANCE = {"r": 19595, "g": 38470, "b": 7471}
@@ -121,7 +118,7 @@ def read_image(x: object, config: ImageConfig) -> Pixels:
         return _from_file(BytesIO(bytes(x)), "the image", config)
     loaded = sys.modules.get("PIL.Image")
     if loaded is not None and isinstance(x, loaded.Image):
-        return _from_pillow(x, "the image", config)
+        return _from_pillow(x, "the image", config, decoded=not getattr(x, "tile", None))
     raise InputTypeError(
         "expected an image: a path, the bytes of an image file, a Pillow image or a uint8 array, "
         f"found {'None' if x is None else type(x).__name__}"
@@ -166,15 +163,15 @@ def _from_file(file: BinaryIO, name: str, config: ImageConfig) -> Pixels:
     except Exception as error:
         raise InputError(f"{name}: expected an image file ({', '.join(FORMATS)}): {_reason(error)}") from error
     with opened:
-        return _from_pillow(opened, name, config)
+        return _from_pillow(opened, name, config, decoded=False)
 
 
-def _from_pillow(opened: PillowImage.Image, name: str, config: ImageConfig) -> Pixels:
+def _from_pillow(opened: PillowImage.Image, name: str, config: ImageConfig, *, decoded: bool) -> Pixels:
     width, height = opened.size
     if width * height > config.max_pixels:
         raise InputError(f"{name}: {_too_large(config)}, found {width}x{height}")
     try:
-        _require_memory(opened, 1 if opened.mode in ("L", "RGB") else 2, name)
+        require_room(opened, bytes_to_decode(opened, decoded=decoded), name)
         opened.load()
         plain = _plain(_upright(opened, name), name, config)
         if config.color == "gray" and plain.mode != "L":
@@ -190,28 +187,12 @@ def _from_pillow(opened: PillowImage.Image, name: str, config: ImageConfig) -> P
     return Pixels(plain.size, "gray" if plain.mode == "L" else "rgb", plain)
 
 
-def _require_memory(image: PillowImage.Image, copies: int, name: str) -> None:
-    """Check that an image's pixels have room so many times: Pillow keeps four bytes of each.
-
-    Raises:
-        MemoryBudgetError: they have not.
-    """
-    width, height = image.size
-    size = 4 * width * height
-    room = available_memory() if size > _SMALL else None
-    if room is not None and copies * size > room:
-        raise MemoryBudgetError(
-            f"{name}: {width}x{height} pixels take {format_size(copies * size)} to decode or turn, "
-            f"{format_size(room)} are available; reduce the image first"
-        )
-
-
 def _upright(image: PillowImage.Image, name: str) -> PillowImage.Image:
     # Pillow turns TIFF files itself, and before 11 it left the tag. To give a PNG's tags it decodes the whole file.
     method = None if image.format == "TIFF" else _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     if method is None:
         return image
-    _require_memory(image, 1, name)
+    require_room(image, depth(image), name)
     return image.transpose(pillow("an image file").Transpose[method])
 
 
