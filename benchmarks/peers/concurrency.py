@@ -5,8 +5,8 @@
 Both run the same network of ten dense layers, with one thread of their own, so that callers alone make the
 parallelism, and with as many as there are processors. Ways are timed in turn, in shuffled order. Prints runs per second
 and the ratio to onnxruntime's for each number of callers, then how many threads the process has with one and with two
-models loaded. Exit status 1 if a ratio is below 0.9, or if the second model adds more than half as many threads as there
-are processors. Needs onnx.
+models loaded. Exit status 1 if a ratio is below 0.9, or if the second model adds more than half as many threads as
+there are processors. Needs onnx.
 """
 
 import argparse

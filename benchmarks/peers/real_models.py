@@ -121,7 +121,7 @@ def forest(cache: Path, bundle: Path) -> None:
     model = joblib.load(unpacked("passeval==0.2.0", cache) / "passeval" / "passeval_model.pkl")
     path = bundle.with_suffix(".onnx")
     exported = to_onnx(
-        model, initial_types=[("features", FloatTensorType([None, 10]))], target_opset={"": 17, "ai.onnx.ml": 3},
+        model, initial_types=[("X", FloatTensorType([None, 10]))], target_opset={"": 17, "ai.onnx.ml": 3},
         options={"zipmap": False},
     )  # fmt: skip
     path.write_bytes(exported.SerializeToString())

@@ -65,11 +65,18 @@ class Layout:
 
     def bytes(self, name: str) -> Size | None:
         """Of a tensor as it is kept; None if its shape is unknown."""
+        return self._bytes(name, blocked=name in self._blocked)
+
+    def given_back(self, name: str) -> Size:
+        """Bytes of the copy that a caller gets of an output that is kept in blocks; else 0."""
+        return (self._bytes(name, blocked=False) or number(0)) if name in self._blocked else number(0)
+
+    def _bytes(self, name: str, *, blocked: bool) -> Size | None:
         value = self._scope[name]
         if value.shape is None:
             return None
         shape = value.shape
-        if name in self._blocked:
+        if blocked:
             channels = (shape[1] + number(BLOCK - 1)).over(BLOCK) * number(BLOCK)
             shape = (shape[0], channels, *shape[2:])
         return product(shape) * number(value.bytes)
@@ -85,7 +92,7 @@ class Layout:
             # The first convolution reads pictures, which have few channels, as they are.
             if takes_blocks and channels is not None and (channels[1].value or BLOCK) < BLOCK:
                 continue
-            total = total + (self.bytes(name) or number(0))
+            total = total + (self._bytes(name, blocked=takes_blocks) or number(0))
         return total
 
     def _is_image(self, name: str) -> bool:

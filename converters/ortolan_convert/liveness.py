@@ -88,6 +88,9 @@ class _Run:
             reads = Counter(_names_read(proto))
             for name in dict.fromkeys((*reads, *outputs)):
                 self._release(name, reads[name])
+        for name in self._kept:
+            _add(self._alive, self._layout.given_back(name).bound())
+        yield dict(self._alive)
 
     def _while_running(self, proto: onnx.NodeProto) -> Iterator[Bound]:
         moment = dict(self._alive)

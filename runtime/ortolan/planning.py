@@ -10,6 +10,7 @@ from ortolan.choose.cost import (
     MEMORY_SPREAD,
     OTHER_SESSION_BYTES,
     SESSION_BYTES,
+    graph_part,
     predict,
     unknown_activations,
     weight_parts,
@@ -125,9 +126,11 @@ def plan_for_file(path: Path, model: OnnxModel, config: SessionConfig, *, max_me
     shapes = [spec.shape for spec in (*model.inputs, *model.outputs)]
     ends = sum(prod(dim if isinstance(dim, int) else 1 for dim in shape) * 4 for shape in shapes if shape is not None)
     activations = unknown_activations(model.weight_bytes, ends)
+    weights = weight_memory(model)
     parts = {
         "process": Interval(base.value / spread, base.value * spread),
-        **weight_parts(weight_memory(model), config),
+        "graph": graph_part(max(0, path.stat().st_size - weights.inside)),
+        **weight_parts(weights, config),
         "activations": activations,
     }
     peak = int(sum(part.high for part in parts.values()))

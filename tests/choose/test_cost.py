@@ -111,6 +111,17 @@ def test_memory_is_the_sum_of_its_parts(manifest: Callable[..., Manifest], pi: P
     assert prediction.peak_memory.high == pytest.approx(sum(part.high for part in prediction.parts.values()))
 
 
+def test_nodes_and_attributes_take_many_times_their_size(manifest: Callable[..., Manifest], pi: Profile) -> None:
+    """What is in the file and is no tensor: a forest's trees are attributes of one node."""
+    bundle = manifest()
+    weights = replace(cost.stored_weights(bundle, bundle.variant("fp32")), inside=2000)
+    variant = replace(bundle.variant("fp32"), info=replace(bundle.variant("fp32").info, weights=weights))
+
+    parts = predict(bundle, variant, pi, SessionConfig()).parts
+
+    assert parts["graph"] == Interval(800_000, cost.GRAPH_EXPANSION * 800_000)
+
+
 def test_memory_is_there_for_the_largest_sizes(manifest: Callable[..., Manifest], pi: Profile) -> None:
     """The upper end is at the sizes that the bundle was declared for, the lower at the usual ones."""
     bundle = replace(manifest(), max_dims={"batch": 8, "terms": 200})

@@ -106,7 +106,7 @@ def _measure(path: Path, variant: str, threads: int | None, seconds: float, runt
 
 
 def test_what_was_measured_here_wins(text_bundle: Callable[..., Path]) -> None:
-    """The faster variant, with the number of threads it was measured with; its peak is no less than what was measured."""
+    """The faster variant, with its number of threads; the peak is no less than the measured one."""
     path = text_bundle()
     _measure(path, "fp32", None, 2e-6)
     _measure(path, "int8", 1, 1e-6)

@@ -90,6 +90,22 @@ def test_half_precision_is_widened(weights_of: Callable[..., WeightMemory]) -> N
     assert found.derived == 256 * 4
 
 
+def test_half_precision_that_the_model_casts_itself_is_widened_once(weights_of: Callable[..., WeightMemory]) -> None:
+    """By the cast; a table of which rows are taken stays as it is."""
+    found = weights_of(
+        """g (float[n, 16] x, int64[n] ids) => (float[n, 16] y) {
+            wide = Cast <to = 1> (w)
+            m = MatMul(x, wide)
+            rows = Gather(table, ids)
+            more = Cast <to = 1> (rows)
+            y = Add(m, more)
+        }""",
+        w=np.zeros((16, 16), np.float16),
+        table=np.zeros((100, 16), np.float16),
+    )
+    assert found.derived == 256 * 4
+
+
 def test_weights_within_branches(weights_of: Callable[..., WeightMemory]) -> None:
     """They are told apart: onnxruntime copies them with the branch."""
     found = weights_of(

@@ -52,6 +52,10 @@ SMALL = frozenset(("Shape", "Size"))
 """Operators whose result has a few bytes, whatever their inputs."""
 WIDENED = {"float16": 2, "bfloat16": 2}
 """Element type that the CPU provider computes in float32 -> how many times larger that is."""
+TAKES_HALVES = frozenset(
+    ("Cast", "Concat", "DequantizeLinear", "Expand", "Shape", "Slice", "Transpose", *VIEWS, *GATHERS)
+)
+"""Operators for which it takes these types as they are."""
 CAST_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
 """TensorProto.DataType -> bytes of an element, for Cast."""
 
@@ -61,7 +65,7 @@ def weight_memory(model: OnnxModel) -> WeightMemory:
     inside = [tensor.bytes for tensor in model.tensors if tensor.external is None]
     # Name -> number of elements and bytes of one: of stored tensors, then of what is computed from them alone.
     known = {tensor.name: _extent(tensor) for tensor in model.tensors if tensor.role == "initializer"}
-    derived = float(sum(WIDENED.get(tensor.dtype, 0) * tensor.bytes for tensor in model.tensors))
+    derived = float(_widened(model))
     for node in model.nodes:
         if node.constant is not None:
             known.update(dict.fromkeys(node.outputs, _extent(node.constant)))
@@ -79,6 +83,12 @@ def weight_memory(model: OnnxModel) -> WeightMemory:
         nested=sum(tensor.bytes for tensor in model.tensors if tensor.nested),
         gathered=_gathered(model),
     )
+
+
+def _widened(model: OnnxModel) -> int:
+    """Bytes of the float32 copies of weights of half precision that are used in arithmetic."""
+    used = {name for node in model.nodes if node.operator not in TAKES_HALVES for name in node.inputs}
+    return sum(WIDENED.get(tensor.dtype, 0) * tensor.bytes for tensor in model.tensors if tensor.name in used)
 
 
 def _gathered(model: OnnxModel) -> int:
