@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     type=click.Path(),
     help="Inputs to compare on: .csv, .tsv or .jsonl with 'text' and optional 'label', .txt; .npz for tensors.",
 )
-@click.option("--trust", is_flag=True, help="Read joblib and pickle files, which run code from them.")
+@click.option("--trust", is_flag=True, help="Read pickles and models with code of their own, which run code.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
 @click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of an ONNX file.")
 @click.option("--quantize", metavar="NAMES", help="Smaller variants to try: fp16,int8 (default: all; '' for none).")
@@ -48,7 +48,8 @@ def convert(
     """Turn a training artifact into a verified bundle.
 
     ARTIFACT is a joblib, pickle or skops file of a scikit-learn text pipeline, its vectorizer and model as two files in
-    any order, or an ONNX file. The converted model must give the source's answers, or nothing is written.
+    any order, the directory of a Hugging Face or sentence-transformers model, or an ONNX file. The converted model must
+    give the source's answers, or nothing is written.
     """
     # Heavy imports wait until the command runs.
     from ortolan_convert.convert import convert as run
