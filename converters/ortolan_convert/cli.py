@@ -36,7 +36,7 @@ def _print_example(context: click.Context, _parameter: click.Parameter, name: st
     help="Inputs to compare on: .csv, .tsv or .jsonl with 'text' and optional 'label', .txt; .csv or .tsv of rows; a "
     "directory of images; .npz for tensors.",
 )
-@click.option("--trust", is_flag=True, help="Read joblib and pickle files, which run code from them.")
+@click.option("--trust", is_flag=True, help="Read pickles and models with code of their own, which run code.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
 @click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of an ONNX file.")
 @click.option(
@@ -66,7 +66,8 @@ def convert(
     """Turn a training artifact into a verified bundle.
 
     ARTIFACT is a joblib, pickle or skops file of a scikit-learn text pipeline, its vectorizer and model as two files in
-    any order, or an ONNX file. The converted model must give the source's answers, or nothing is written.
+    any order, the directory of a Hugging Face or sentence-transformers model, or an ONNX file. The converted model must
+    give the source's answers, or nothing is written.
     """
     # Heavy imports wait until the command runs.
     from ortolan_convert.convert import convert as run

@@ -404,3 +404,14 @@ def test_an_interrupted_conversion_leaves_nothing(classifier: Path, tmp_path: Pa
     process.communicate(timeout=120)
     assert process.returncode == 130
     assert not list(tmp_path.iterdir())
+
+
+def test_a_variant_that_changes_too_much_is_left_out(
+    source: Path, samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the reason, in the report and as a warning; the reference is there all the same."""
+    monkeypatch.setattr(huggingface_exam, "VECTOR_CHANGED", 1e-6)
+    report = convert(source, tmp_path / "m.bundle", samples=samples, quantize=["int8"], max_drop=0.5)
+    assert report.variants[1].left_out == "it changes 100.00% of the vectors, more than the allowed 50.00%"
+    assert "int8 was left out: it changes 100.00% of the vectors, more than the allowed 50.00%" in report.warnings
+    assert [variant.name for variant in report.bundle.manifest.components[0].variants] == ["fp32"]
