@@ -7,12 +7,14 @@ import sys
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from ortolan.errors import UsageError
+from ortolan.errors import StorageError, UsageError
 from ortolan_bench import sensors
 from ortolan_bench.environment import record
 from ortolan_bench.measure import Instrument, Settings
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.result import BenchResult
+from ortolan_bench.resume import checked, continued, require_same
+from ortolan_bench.scenarios import Scenario
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from ortolan_bench.measure import Worker
     from ortolan_bench.progress import Progress
     from ortolan_bench.subject import Subject
+    from ortolan_bench.validity import Mode
     from ortolan_bench.workload import Workload
 
 MAX_SECONDS = 86_400.0
@@ -45,33 +48,43 @@ def run_bench(
     variants: Sequence[str] | None = None,
     providers: Sequence[str] = ("cpu",),
     threads: Sequence[int | None] = (None,),
+    scenarios: Sequence[Scenario] = (Scenario(),),
     inputs: str | Path | None = None,
     seconds: float = 5.0,
     processes: int = 5,
     seed: int = 0,
+    mode: Mode = "burst",
+    traces: Path | None = None,
     timeout: float = 300.0,
     store: bool = True,
+    known: BenchResult | None = None,
     progress: Callable[[Progress], None] | None = None,
+    arrived: Callable[[BenchResult], None] | None = None,
     spawn: Callable[[], Worker] | None = None,
     read_sensors: Callable[[], sensors.Reading] = sensors.read,
 ) -> BenchResult:
-    """Measure every combination of variant, provider and threads of a bundle or a bare ``.onnx`` file.
+    """Measure every combination of variant, provider, threads and scenario of a bundle or a bare ``.onnx`` file.
 
-    Each candidate takes about ``seconds`` plus ``processes + 1`` starts of Python with onnxruntime.
+    Each takes about ``seconds`` plus ``processes + 1`` starts of Python with onnxruntime.
 
     Args:
         path: the bundle's directory, or the model.
         variants: names; None for all.
         providers: short names of execution providers, or ``("all",)``.
         threads: numbers of intra-op threads; None for what the process may use.
-        inputs: data file (.txt, .csv, .tsv, .jsonl, .npz); None for the golden samples of a bundle, or for tensors
-            generated from a bare model's declared inputs.
-        seconds: of steady state per candidate, over all its processes.
-        processes: worker processes per candidate; fewer than 5 leave the result's validity unknown.
-        seed: of the order of measurement.
+        scenarios: how inputs arrive; see `ortolan_bench.scenarios`.
+        inputs: data file or directory as the task takes it (see `ortolan_bench.workload.read_data`); ``"generated"``
+            for tensors made from the model's declared inputs; None for a bundle's golden samples, or generated ones.
+        seconds: of steady state per candidate and scenario, over all processes.
+        processes: worker processes per candidate and scenario; fewer than 5 leave the validity unknown.
+        seed: of the order of measurement and of arrivals.
+        mode: ``"burst"``: throttling invalidates; ``"sustained"``: heat up first, and measure what can be held.
+        traces: directory for onnxruntime's profile of each candidate, which also gives the time per operator.
         timeout: seconds a worker may take for one request before it counts as hung.
         store: whether the state directory remembers the measurements, for ``load`` and ``select``.
+        known: an interrupted benchmark of the same request: only the rest is measured.
         progress: called before each step.
+        arrived: called with everything so far when a process of a candidate has measured all it should.
         spawn: starts a worker; None for a process of its own.
         read_sensors: reads the machine's counters.
 
@@ -89,33 +102,49 @@ def run_bench(
 
     _check(seconds, processes, seed, timeout)
     subject = Subject(path)
-    targets = subject.targets(variants, providers, threads)
+    targets = subject.targets(variants, providers, threads, scenarios)
     workload = subject.workload(inputs)
+    if traces is not None:
+        _make_directory(traces)
     hardware, state = probe(), probe_state()
     started = datetime.now(timezone.utc)
     # Half of what is available: the rest of the machine goes on living.
     room = None if state.available_bytes is None else state.available_bytes // 2
-    settings = Settings(seconds=seconds, processes=processes, seed=seed, timeout=timeout, room=room)
+    settings = Settings(
+        seconds=seconds, processes=processes, seed=seed, mode=mode, traces=traces, timeout=timeout, room=room
+    )
+    if known is not None:
+        require_same(known, subject=subject, targets=targets, workload=workload, settings=settings, hardware=hardware)
     instrument = Instrument(
         targets,
         workload,
         settings,
-        spawn=spawn or (lambda: WorkerProcess(timeout=timeout)),
+        spawn=checked(spawn or (lambda: WorkerProcess(timeout=timeout)), known),
         read_sensors=read_sensors,
         progress=progress,
+        arrived=None if arrived is None else lambda: arrived(result()),
+        known=() if known is None else known.results,
     )
 
     def result() -> BenchResult:
-        return _result(instrument, subject, workload, settings, hardware, state, started)
+        found = _result(instrument, subject, workload, settings, hardware, state, started)
+        return found if known is None else continued(known, found)
 
     try:
         instrument.run()
+        done = result()
+        if store:
+            _remember(done)
     except KeyboardInterrupt as error:
         raise BenchInterrupted(result()) from error
-    done = result()
-    if store:
-        _remember(done)
     return done
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write traces to {path}: {error.strerror or error}") from error
 
 
 def _result(
@@ -138,6 +167,7 @@ def _result(
         seconds=settings.seconds,
         processes=settings.processes,
         seed=settings.seed,
+        mode=settings.mode,
         complete=instrument.complete,
         hardware_id=hardware.id,
         runtime_id=runtime_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ortolan_bench.sensors import Usage
 from ortolan_bench.statistics import PERCENTILES, relative_spread
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ortolan.types import Validity
+
+Mode = Literal["burst", "sustained"]
+"""Whether throttling makes a result invalid, or is the steady state that is measured."""
 
 MIN_PROCESSES = 5
 """Fewest processes for an interval of the median that means something (93.75 % coverage)."""
@@ -159,7 +162,11 @@ TABLE: tuple[Threshold, ...] = (
 """Every threshold. The limits of load, steal and drift are a first choice, to be tuned on stored runs."""
 
 
-def judge(evidence: Evidence, table: Sequence[Threshold] = TABLE) -> tuple[Validity, tuple[Warning, ...]]:
+def judge(
+    evidence: Evidence,
+    table: Sequence[Threshold] = TABLE,
+    mode: Mode = "burst",  # noqa: ARG001 - no row depends on it yet
+) -> tuple[Validity, tuple[Warning, ...]]:
     """Hold the evidence against the table.
 
     Returns:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-from ortolan.errors import InputError
+from ortolan.errors import InputError, StorageError
 from ortolan.inputs.datafile import read_arrays, read_texts
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from ortolan.types import Array, TensorSpec
 
 Item = TypeVar("Item")
+
+Kind = Literal["text", "rows", "images", "sounds", "tensors", "generated"]
+"""What the inputs are; see `Workload`."""
+
+KINDS: tuple[str, ...] = get_args(Kind)
 
 MAX_INPUTS = 1000
 """Most inputs of a workload; of longer data, evenly spaced ones are taken."""
@@ -35,26 +41,39 @@ class Workload:
 
     Args:
         name: ``"golden"``, the data file's name, or ``"generated"``.
-        kind: texts for ``predict``, tensors of an .npz file, or tensors made by the worker for ``run``.
+        kind: texts, rows of a table, images or recordings for ``predict``; tensors of an .npz file, or tensors made by
+            the worker, for ``run``.
         count: number of inputs that are used.
         available: number of inputs the source has.
         texts: of kind ``"text"``.
-        path: the .npz file of kind ``"tensors"``.
+        path: the file of kind ``"tensors"`` or ``"rows"``.
+        files: of kind ``"images"`` and ``"sounds"``.
         dims: sizes of free dimensions, of kind ``"generated"``; 1 where not given.
     """
 
     name: str
-    kind: Literal["text", "tensors", "generated"]
+    kind: Kind
     count: int
     available: int
     texts: tuple[str, ...] = ()
     path: Path | None = None
+    files: tuple[Path, ...] = ()
     dims: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the inputs become tensors in the model's own pre-processing, which is timed with it."""
+        return self.kind not in ("tensors", "generated")
 
     def message(self) -> dict[str, object]:
         """What a worker needs to know, as JSON values."""
-        path = None if self.path is None else str(self.path)
-        return {"kind": self.kind, "texts": list(self.texts), "path": path, "dims": dict(self.dims)}
+        return {
+            "kind": self.kind,
+            "texts": list(self.texts),
+            "path": None if self.path is None else str(self.path),
+            "files": [str(file) for file in self.files],
+            "dims": dict(self.dims),
+        }
 
 
 def text_workload(name: str, texts: Sequence[str]) -> Workload:
@@ -83,16 +102,67 @@ def generated_workload(dims: Mapping[str, int]) -> Workload:
     return Workload(name="generated", kind="generated", count=count, available=count, dims=tuple(sorted(dims.items())))
 
 
-def read_data(path: Path) -> Workload:
-    """The workload of a data file: .npz (tensors), or texts as `ortolan.inputs.datafile` reads them.
+def read_data(path: Path, task: str) -> Workload:
+    """The workload of a data file or directory, read as a model of ``task`` takes its inputs.
+
+    Tensors in a .npz file fit every task. Otherwise: texts as `ortolan.inputs.datafile` reads them, rows of a .csv or
+    .tsv file, an image or a directory of images, a .wav file or a directory of them.
 
     Raises:
-        InputError: another kind of file, or its content does not fit its kind.
+        InputError: data that does not fit the task, or none.
         StorageError: it cannot be read.
     """
-    if path.suffix.lower() == ".npz":
+    if not path.exists():
+        raise StorageError(f"{path}: cannot be read: No such file or directory")
+    if path.suffix.lower() == ".npz" and not path.is_dir():
         return tensor_workload(path.name, path)
-    return text_workload(path.name, read_texts(path).texts)
+    if task in _TABLES:
+        return _table_workload(path)
+    if task in _IMAGES:
+        return _file_workload("images", path, IMAGE_SUFFIXES)
+    if task in _SOUNDS:
+        return _file_workload("sounds", path, (".wav",))
+    if task in _TEXTS:
+        return text_workload(path.name, read_texts(path).texts)
+    raise InputError(f"{path}: this model takes tensors; expected an .npz file with one array per input")
+
+
+_TEXTS = ("text-classification", "clustering", "embedding")
+_TABLES = ("tabular-classification", "tabular-regression")
+_IMAGES = ("image-classification", "object-detection", "image-to-text")
+_SOUNDS = ("audio-stream",)
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+"""Names of the formats that `ortolan.inputs.image_source` reads."""
+
+
+def _file_workload(kind: Literal["images", "sounds"], path: Path, suffixes: tuple[str, ...]) -> Workload:
+    """One file, or those below a directory in the order of their names."""
+    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file.resolve() for file in found if file.suffix.lower() in suffixes]
+    if not files:
+        raise InputError(f"{path}: expected a file or a directory with {', '.join(suffixes)}, found none")
+    chosen = spaced(files)
+    return Workload(name=path.name, kind=kind, count=len(chosen), available=len(files), files=tuple(chosen))
+
+
+def _table_workload(path: Path) -> Workload:
+    """Rows, counted here and read by the worker, which knows the features."""
+    if path.suffix.lower() not in {".csv", ".tsv"}:
+        raise InputError(f"{path}: this model takes rows of a table; expected .csv, .tsv or .npz")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            available = sum(
+                1 for row in csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",") if row
+            )
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a well-formed table: {error}") from error
+    if available < 2:
+        raise InputError(f"{path}: expected a line of names and at least one row, found {available} lines")
+    count = min(available - 1, MAX_INPUTS)
+    return Workload(name=path.name, kind="rows", count=count, available=available - 1, path=path.resolve())
 
 
 def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dict[str, Array]]:

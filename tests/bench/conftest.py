@@ -10,11 +10,13 @@ import pytest
 from ortolan.bundle.description import Provenance, Source, TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.types import Candidate, Fidelity, Interval, SessionConfig
-from ortolan_bench.measure import Target
+from ortolan_bench.findings import Target
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.protocol import Hello, MemoryUse, WorkerFailed
 from ortolan_bench.result import BenchResult, CandidateResult
-from ortolan_bench.sensors import Reading
+from ortolan_bench.scenarios import Scenario
+from ortolan_bench.sensors import Reading, Usage
+from ortolan_bench.timing import run_arrivals
 
 
 @pytest.fixture
@@ -62,6 +64,7 @@ class FakeMachine:
         self.worst = 0.0
         self.seconds = 0.0
         self.others = 0.0
+        self.requests = []
 
     def spawn(self):
         return FakeWorker(self)
@@ -85,14 +88,21 @@ class FakeWorker:
             self.variant = arguments["variant"]
             machine.alive.add(self)
         machine.log.append((do, self.variant))
+        machine.requests.append((do, arguments))
         if machine.fail.get(self.variant) == do:
             raise WorkerFailed(f"the worker crashed during '{do}' (SIGSEGV)")
         if machine.fail.get(self.variant) == f"interrupt {do}":
             raise KeyboardInterrupt
         return getattr(self, f"_{do}")(**arguments)
 
-    def _load(self, **_):
-        return {"load_s": 0.01}
+    def _load(self, workload, **_):
+        return {"load_s": 0.01, "inputs": len(workload["texts"])}
+
+    def _parts(self):
+        return {"alone": True}
+
+    def _profile(self, trace):
+        return {"operators": [{"op": "MatMul", "provider": "CPUExecutionProvider", "nodes": 2, "seconds": 1e-4}]}
 
     def _exercise(self, **_):
         return {"runs": 1}
@@ -115,11 +125,36 @@ class FakeWorker:
     def _warm_up(self, **_):
         return {"settled": self.machine.settled, "mean_s": 1e-3}
 
-    def _block(self, count, offset, limit_s):
+    def _block(self, offset, limit_s, count=0, part="whole", arrivals_ns=(), lead=0):
         run_ns = self.machine.runs_ns.get(self.variant, 1_000_000)
+        if part == "alone":
+            return {"samples_ns": [500_000] * count, "cpu_s": 0.0}
+        if arrivals_ns:
+            return self._serve(run_ns, arrivals_ns, lead, limit_s)
         samples = [int(run_ns(i)) if callable(run_ns) else run_ns for i in range(offset, offset + count)]
         self.machine.seconds += sum(samples) * 1e-9
         return {"samples_ns": samples, "cpu_s": sum(samples) * 1e-9}
+
+    def _serve(self, run_ns, arrivals_ns, lead, limit_s):
+        """The real loop on a clock that only waiting and running move."""
+        now = [0]
+
+        def run(_):
+            now[0] += run_ns
+
+        def wait(due):
+            now[0] = due
+            return due
+
+        limit_ns = int(limit_s * 1e9)
+        served = run_arrivals(run, ["x"], arrivals_ns, limit_ns=limit_ns, clock=lambda: now[0], wait=wait)
+        self.machine.seconds += now[0] * 1e-9
+        return {
+            "samples_ns": served.latencies_ns[lead:],
+            "services_ns": served.services_ns[lead:],
+            "unanswered": served.unanswered,
+            "cpu_s": now[0] * 1e-9,
+        }
 
     def close(self):
         self.machine.log.append(("quit", self.variant))
@@ -139,13 +174,15 @@ def machine():
 def target():
     """Makes the target of a variant."""
 
-    def make(variant, threads=None, worst=0.0):
+    def make(variant, threads=None, worst=0.0, scenario=None):
         return Target(
             candidate=Candidate((("model", variant),), SessionConfig(threads=threads)),
             path="sentiment.bundle",
             variant=variant,
             digest=variant * 4,
             declared=Fidelity("label", 100, 0.0, Interval(0.0, 0.03), worst, "samples"),
+            scenario=scenario or Scenario(),
+            disk_bytes=1_400_000,
         )
 
     return make
@@ -217,7 +254,7 @@ def _npz(arrays):
 def finished():
     """Makes a BenchResult of variants and the samples of each of their processes."""
 
-    def make(samples, *, failures=None, validity="valid", warnings=(), complete=True, **changes):
+    def make(samples, *, failures=None, validity="valid", warnings=(), complete=True, row=None, **changes):
         results = tuple(
             CandidateResult(
                 candidate=Candidate((("model", variant),), SessionConfig()),
@@ -226,11 +263,16 @@ def finished():
                 import_s=(0.2,) * len(processes),
                 load_s=(0.0123,) * len(processes),
                 first_run_s=(0.0005,) * len(processes),
+                settled=(True,) * len(processes),
                 blocks_s=tuple((tuple(process),) for process in processes),
+                cpu_s=tuple((2 * sum(process),) for process in processes),
                 memory=MemoryUse(61_000_000, 60_000_000, 50_000_000, 40_000_000) if processes else None,
+                disk_bytes=1_400_000,
+                usage=Usage(total_s=10.0, others_s=0.125, stolen_s=0.0, swapped_pages=0),
                 fidelity=Fidelity("label", 16, 0.0, Interval(0.0, 0.2), 1e-7, "samples"),
                 validity=validity,
                 warnings=tuple(warnings),
+                **(row or {}),
             )
             for variant, processes in samples.items()
         )
@@ -243,6 +285,7 @@ def finished():
             "seconds": 5.0,
             "processes": 5,
             "seed": 0,
+            "mode": "burst",
             "complete": complete,
             "hardware_id": "0123456789abcdef",
             "runtime_id": "onnxruntime 1.32.0",

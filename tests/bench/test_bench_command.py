@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from ortolan.choose.measurements import load_summaries
-from ortolan.errors import MeasurementError, StorageError, UnknownNameError, UsageError
+from ortolan.errors import InputError, MeasurementError, StorageError, UnknownNameError, UsageError
 from ortolan_bench import BenchInterrupted, run_bench
 from ortolan_bench.cli import InvalidMeasurementError, bench
 from ortolan_bench.result_json import from_json, read
@@ -90,12 +91,21 @@ def test_nothing_measured_is_an_error(linear_bundle):
         CliRunner().invoke(bench, [str(linear_bundle), "--variant", "broken", *QUICK], catch_exceptions=False)
 
 
-def test_text_inputs_for_tensors_fail_each_candidate(linear_bundle, tmp_path):
+def test_inputs_of_another_kind_are_refused(linear_bundle, tmp_path):
     """The reason says what to give instead."""
     path = tmp_path / "texts.txt"
     path.write_text("one\ntwo\n")
+    with pytest.raises(InputError, match=r"this model takes tensors; expected an \.npz file"):
+        run_bench(linear_bundle, variants=["fp32"], inputs=path, seconds=0.05, processes=1)
+
+
+def test_inputs_of_another_shape_fail_the_candidate(linear_bundle, tmp_path):
+    """The model knows best what it takes; the rest would go on."""
+    path = tmp_path / "wide.npz"
+    np.savez(path, x=np.zeros((3, 5), np.float32))
     result = run_bench(linear_bundle, variants=["fp32"], inputs=path, seconds=0.05, processes=1)
-    assert "this model takes tensors" in result.results[0].failure
+    assert "expected" in result.results[0].failure
+    assert result.results[0].blocks_s == ()
 
 
 @pytest.mark.parametrize(

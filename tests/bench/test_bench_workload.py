@@ -20,7 +20,7 @@ def test_texts_of_each_kind_of_file(tmp_path, name, content, texts):
     """Line breaks within a text and separators are kept, an empty line is an empty text."""
     path = tmp_path / name
     path.write_bytes(content.encode())
-    workload = read_data(path)
+    workload = read_data(path, "text-classification")
     assert (workload.name, workload.kind, workload.texts) == (name, "text", texts)
 
 
@@ -37,7 +37,7 @@ def test_unusable_data_is_one_clear_line(tmp_path, name, content, error, message
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(error) as caught:
-        read_data(path)
+        read_data(path, "text-classification")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -46,14 +46,14 @@ def test_unusable_data_is_one_clear_line(tmp_path, name, content, error, message
 def test_missing_data(tmp_path, name):
     """The path and the reason."""
     with pytest.raises(StorageError, match="No such file or directory"):
-        read_data(tmp_path / name)
+        read_data(tmp_path / name, "embedding")
 
 
 def test_long_data_is_sampled_evenly(tmp_path):
     """A sorted file is not judged by its head."""
     path = tmp_path / "a.txt"
     path.write_text("\n".join(map(str, range(5000))))
-    workload = read_data(path)
+    workload = read_data(path, "text-classification")
     assert (workload.count, workload.available) == (MAX_INPUTS, 5000)
     assert workload.texts[:2] == ("0", "5")
     assert spaced([1, 2, 3], 3) == [1, 2, 3]
@@ -67,7 +67,7 @@ def test_numbered_sets_are_one_feed_each(tmp_path):
     )
     feeds = read_npz(path, [TensorSpec("x", "float64", (1, None))])
     assert [feed["x"].shape for feed in feeds] == [(1, 3), (1, 5)]
-    assert read_data(path).count == 2
+    assert read_data(path, "text-classification").count == 2
 
 
 def test_arrays_by_input_name_are_cut_into_samples(tmp_path):
@@ -86,7 +86,7 @@ def test_arrays_of_different_length_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.zeros((4, 3)), y=np.zeros(3))
     with pytest.raises(InputError, match="same number \\(at least 1\\) of samples, found x 4, y 3"):
-        read_data(path)
+        read_data(path, "text-classification")
 
 
 def test_pickled_arrays_are_refused(tmp_path):
@@ -94,7 +94,7 @@ def test_pickled_arrays_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x=np.array([{}, {}], dtype=object))
     with pytest.raises(InputError, match="expected arrays of numbers"):
-        read_data(path)
+        read_data(path, "text-classification")
 
 
 def test_generated_inputs_have_the_declared_shapes_and_types():
@@ -128,4 +128,50 @@ def test_inputs_that_cannot_be_made_up(spec, message):
     """The message says what to give instead."""
     with pytest.raises(InputError) as caught:
         generate([spec], {})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "kind"),
+    [
+        ("image-classification", "a.PNG", "images"),
+        ("object-detection", "b.jpg", "images"),
+        ("audio-stream", "c.wav", "sounds"),
+    ],
+)
+def test_directories_of_files(tmp_path, task, name, kind):
+    """Those of the task's kind below the directory, in the order of their names; a single file will do."""
+    (tmp_path / "deep").mkdir()
+    for place in (tmp_path / "deep" / name, tmp_path / name, tmp_path / "notes.md"):
+        place.write_bytes(b"")
+    workload = read_data(tmp_path, task)
+    assert (workload.kind, workload.count, workload.is_raw) == (kind, 2, True)
+    assert sorted(workload.message()["files"]) == sorted([str(tmp_path / name), str(tmp_path / "deep" / name)])
+    assert read_data(tmp_path / name, task).files == ((tmp_path / name).resolve(),)
+
+
+def test_rows_of_a_table_are_counted(tmp_path):
+    """A quoted line break does not make another row."""
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,"x\ny"\n2,z\n')
+    workload = read_data(path, "tabular-regression")
+    assert (workload.kind, workload.count, workload.path) == ("rows", 2, path.resolve())
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "content", "message"),
+    [
+        ("tensor", "a.txt", "x", "this model takes tensors; expected an .npz file"),
+        ("tabular-classification", "a.txt", "x", "this model takes rows of a table; expected .csv, .tsv or .npz"),
+        ("tabular-classification", "a.csv", "a,b\n", "expected a line of names and at least one row, found 1 lines"),
+        ("image-classification", "a.txt", "x", "expected a file or a directory with .jpg"),
+        ("audio-stream", "a.mp3", "x", "expected a file or a directory with .wav, found none"),
+    ],
+)
+def test_data_that_does_not_fit_the_task(tmp_path, task, name, content, message):
+    """Found before a worker starts."""
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_data(path, task)
     assert message in str(caught.value)

@@ -81,6 +81,13 @@ def open_on(path: str, config: SessionConfig, provider: Provider, *, strict: boo
     return Opened(session, nodes or {}, notes, engines)
 
 
+def open_profiled(path: str, config: SessionConfig, provider: Provider, prefix: str) -> Any:
+    """An ``onnxruntime.InferenceSession`` that writes its profile to a file with that prefix; onnxruntime's errors."""
+    require_built_in(provider)
+    with _clean_stdout():
+        return _started(_create(path, config, provider, profile=prefix), provider)
+
+
 def _created(
     path: str, config: SessionConfig, provider: Provider, engines: EngineCache | None
 ) -> tuple[Any, Nodes | None]:
