@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MEMORY = tuple(MemoryUse.__dataclass_fields__)
 _RAW = (
     *("import_s", "load_s", "first_run_s", "settled", "latency_s", "service_s", "model_latency_s", "cpu_s"),
-    "rate_per_s",
+    *("rate_per_s", "unanswered", "conditions"),
 )
 _KEYS = (
     *("variant", "provider", "threads", "variant_digest", "candidate", "scenario", "failure", "validity", "warnings"),
@@ -55,7 +55,7 @@ def to_json(result: CandidateResult) -> dict[str, object]:
         if rate is None
         else {"value": rate.value, "low": rate.low, "high": rate.high, "coverage": rate.coverage},
         "late_share": result.late,
-        "unanswered": result.unanswered,
+        "unanswered": sum(result.unanswered),
         "import_s": _median(result.import_s),
         "load_s": _median(result.load_s),
         "first_run_s": _median(result.first_run_s),
@@ -76,6 +76,8 @@ def to_json(result: CandidateResult) -> dict[str, object]:
             "model_latency_s": [list(samples) for samples in result.alone_s],
             "cpu_s": [list(blocks) for blocks in result.cpu_s],
             "rate_per_s": list(result.rates),
+            "unanswered": list(result.unanswered),
+            "conditions": [usage_to_json(usage) for usage in result.usages],
         },
     }
 
@@ -100,18 +102,22 @@ def from_json(value: object, at: str) -> CandidateResult:
         alone_s=raw.get("model_latency_s", array(seconds)),
         cpu_s=raw.get("cpu_s", array(seconds)),
         rates=raw.get("rate_per_s", seconds),
-        unanswered=record.get("unanswered", integer()),
+        unanswered=raw.get("unanswered", array(integer())),
+        usages=raw.get("conditions", array(usage_from_json)),
         memory=None if not any(size is not None for size in sizes.values()) else MemoryUse(**sizes),
         disk_bytes=record.get("disk_bytes", optional(integer())),
         operators=record.get("operators", array(_operator)),
         fidelity=record.get("fidelity", optional(parse_fidelity)),
-        usage=record.get("conditions", usage_from_json),
         validity=record.get("validity", _validity),
         warnings=record.get("warnings", array(_warning)),
     )
     _require_parallel(result, at)
     for key, expected in (("latency_s", result.latency), ("model_latency_s", result.alone)):
         _require_same_figures(record, key, _latency_json(expected), at)
+    if record.get("unanswered", integer()) != sum(result.unanswered):
+        raise ManifestError(f"{at}.unanswered", f"expected {sum(result.unanswered)} as in raw: changed by hand")
+    if usage_to_json(record.get("conditions", usage_from_json)) != usage_to_json(result.usage):
+        raise ManifestError(f"{at}.conditions", "expected the sum of those in raw: changed by hand")
     return result
 
 
@@ -159,6 +165,12 @@ def _latency_json(latency: Latency | None) -> dict[str, float] | None:
 
 def _require_parallel(result: CandidateResult, at: str) -> None:
     """The lists with an entry per process or block must have as many as the latencies."""
+    if not len(result.usages) == len(result.unanswered) == len(result.blocks_s):
+        found = f"{len(result.usages)} and {len(result.unanswered)}"
+        raise ManifestError(
+            f"{at}.raw.conditions",
+            f"expected entries for {len(result.blocks_s)} processes, found {found}: changed by hand",
+        )
     shape = [len(blocks) for blocks in result.blocks_s]
     cpu = [len(blocks) for blocks in result.cpu_s]
     if cpu != shape:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Calls = tuple[Callable[[Any], object], Sequence[Any]]
     """What is timed, and the inputs it is called with in turn."""
 
-RAW = ("text", "rows", "images", "sounds")
+RAW = ("text", "files", "rows")
 """Kinds of workload that are no tensors yet."""
 
 _EXAMPLES = 16  # chunks of a stream that a profile runs
@@ -123,13 +123,11 @@ def _raw_inputs(model: BenchModel, workload: Mapping[str, Any]) -> Sequence[Any]
     kind = workload["kind"]
     if not hasattr(model, "predict") or (kind == "rows" and not hasattr(model, "read_table")):
         raise WorkerFailed(f"the inputs are {_NAMES[kind]}, but this model takes tensors; give --inputs DATA.npz")
-    if kind == "text":
-        return cast("Sequence[Any]", workload["texts"])
     if kind == "rows":
         from ortolan_bench.workload import spaced
 
         return spaced(cast("Any", model).read_table(workload["path"]))
-    return cast("Sequence[Any]", workload["files"])
+    return cast("Sequence[Any]", workload["texts"])
 
 
 def _tensors(model: BenchModel, workload: Mapping[str, Any]) -> Sequence[Any]:
@@ -161,4 +159,4 @@ def _repeat(bound: Callable[[], object]) -> Callable[[int], object]:
     return repeat
 
 
-_NAMES = {"text": "texts", "rows": "rows of a table", "images": "images", "sounds": "recordings"}
+_NAMES = {"text": "texts", "files": "files", "rows": "rows of a table"}

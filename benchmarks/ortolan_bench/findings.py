@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ortolan_bench import sensors
 from ortolan_bench.result import CandidateResult
-from ortolan_bench.scenarios.queueing import STEERING_ARRIVALS, capacity
+from ortolan_bench.scenarios.queueing import capacity
 from ortolan_bench.scenarios.scenario import BOUND_QUANTILE
 from ortolan_bench.statistics import level
 from ortolan_bench.validity import Evidence, Mode, Warning, judge  # noqa: A004 - the field's name
@@ -70,46 +70,56 @@ class Findings:
     alone: list[tuple[float, ...]] = field(default_factory=list)
     cpu: list[list[float]] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
-    unanswered: int = 0
+    unanswered: list[int] = field(default_factory=list)
+    usages: list[sensors.Usage] = field(default_factory=list)
     inputs: int = 1
     count: int = 0
     estimate: float | None = None
-    usage: sensors.Usage = field(default_factory=sensors.Usage)
     memory: MemoryUse | None = None
     operators: tuple[OperatorTime, ...] = ()
     fidelity: Fidelity | None = None
 
     @classmethod
-    def resumed(cls, result: CandidateResult) -> Findings:
-        """What an interrupted benchmark found. A process that it did not finish stays, as a shorter one."""
-        kept = [i for i, blocks in enumerate(result.blocks_s) if blocks]
+    def resumed(cls, result: CandidateResult, blocks: int, *, raw: bool) -> Findings:
+        """What an interrupted benchmark found, without the processes that it did not finish.
+
+        Args:
+            result: as it was kept.
+            blocks: of a finished process.
+            raw: whether the model alone is timed at a process's end.
+        """
+        done = len(result.blocks_s)
+        if result.failure is None:
+            done = sum(len(one) == blocks for one in result.blocks_s)
+            if result.scenario.searches:
+                done = min(done, len(result.rates))
+            elif raw and result.scenario.name != "server":
+                done = min(done, len(result.alone_s))
         return cls(
             failure=result.failure,
-            imports=list(result.import_s),
-            loads=list(result.load_s),
-            first_runs=list(result.first_run_s),
-            settled=list(result.settled),
-            blocks=[list(result.blocks_s[i]) for i in kept],
-            services=[list(result.services_s[i]) if result.services_s else [] for i in kept],
-            alone=list(result.alone_s),
-            cpu=[list(result.cpu_s[i]) for i in kept],
-            rates=list(result.rates),
-            unanswered=result.unanswered,
-            usage=result.usage,
+            imports=list(result.import_s[:done]),
+            loads=list(result.load_s[:done]),
+            first_runs=list(result.first_run_s[:done]),
+            settled=list(result.settled[:done]),
+            blocks=[list(one) for one in result.blocks_s[:done]],
+            services=[list(one) for one in result.services_s[:done]],
+            alone=list(result.alone_s[:done]),
+            cpu=[list(one) for one in result.cpu_s[:done]],
+            rates=list(result.rates[:done]),
+            unanswered=list(result.unanswered[:done]),
+            usages=list(result.usages[:done]),
             memory=result.memory,
             operators=result.operators,
             fidelity=result.fidelity,
         )
-
-    def finished(self, blocks: int) -> int:
-        """Processes that measured all their ``blocks``."""
-        return sum(len(one) == blocks for one in self.blocks)
 
     def begin(self) -> None:
         """A process starts its blocks."""
         self.blocks.append([])
         self.services.append([])
         self.cpu.append([])
+        self.unanswered.append(0)
+        self.usages.append(sensors.Usage())
 
     def add(self, block: Block, usage: sensors.Usage) -> None:
         """A block was measured."""
@@ -117,14 +127,14 @@ class Findings:
         if block.services_ns:
             self.services[-1].append(seconds(block.services_ns))
         self.cpu[-1].append(block.cpu_s)
-        self.unanswered += block.unanswered
-        self.usage += usage
+        self.unanswered[-1] += block.unanswered
+        self.usages[-1] += usage
 
     def steer(self, bound: float, seed: int) -> None:
         """Find the rate of the next block from the service times of all blocks so far."""
         measured = [sample for blocks in self.services for block in blocks for sample in block]
         if measured:
-            self.estimate = capacity(measured, bound, seed=seed, arrivals=STEERING_ARRIVALS)
+            self.estimate = capacity(measured, bound, seed=seed)
 
     def end(self, bound: float | None, seed: int) -> None:
         """A process has measured all its blocks."""
@@ -136,7 +146,7 @@ class Findings:
         """The result so far."""
         steady = self.services if target.scenario.name == "server" else self.blocks
         evidence = Evidence(
-            usage=self.usage,
+            usage=sum(self.usages, sensors.Usage()),
             block_levels_s=[[level(block, self.inputs) for block in blocks] for blocks in steady if blocks],
             settled=self.settled,
             samples=sum(len(block) for blocks in self.blocks for block in blocks),
@@ -160,22 +170,22 @@ class Findings:
             alone_s=tuple(self.alone),
             cpu_s=tuple(map(tuple, self.cpu)),
             rates=tuple(self.rates),
-            unanswered=self.unanswered,
+            unanswered=tuple(self.unanswered),
+            usages=tuple(self.usages),
             memory=self.memory,
             disk_bytes=target.disk_bytes,
             operators=self.operators,
             fidelity=self.fidelity,
-            usage=self.usage,
             validity=validity,
             warnings=(*warnings, *more),
         )
 
     def _scenario_warnings(self, scenario: Scenario) -> tuple[Warning, ...]:
         found = []
-        if self.unanswered and scenario.bound is None:
+        if any(self.unanswered) and scenario.bound is None:
             text = (
-                f"{self.unanswered} queries were still waiting when their block was over: the rate is more than this "
-                "candidate can answer, and its latencies grow with the length of the benchmark; give a lower rate"
+                f"{sum(self.unanswered)} queries were still waiting when their block was over: the rate is more than "
+                "this candidate can answer, and its latencies grow with the length of the benchmark; give a lower rate"
             )
             found.append(Warning("overload", "invalid", text))
         if scenario.bound is not None:

@@ -13,7 +13,7 @@ from ortolan_bench.findings import Findings, Target, seconds
 from ortolan_bench.progress import Estimate, Progress
 from ortolan_bench.protocol import WorkerFailed
 from ortolan_bench.scenarios import Scenario
-from ortolan_bench.scenarios.queueing import STEERING_ARRIVALS, capacity
+from ortolan_bench.scenarios.queueing import capacity
 from ortolan_bench.scenarios.scenario import LIMIT, MAX_BLOCK_SAMPLES
 from ortolan_bench.schedule import Step, block_count, schedule
 
@@ -116,8 +116,9 @@ class Instrument:
         self._progress = progress
         self._clock = clock
         self._arrived = arrived
-        self._found = [Findings.resumed(result) for result in known] or [Findings() for _ in targets]
-        self._finished = [found.finished(BLOCKS) for found in self._found]
+        self._found = [Findings.resumed(result, BLOCKS, raw=workload.is_raw) for result in known]
+        self._found = self._found or [Findings() for _ in targets]
+        self._finished = [len(found.blocks) for found in self._found]
         self._workers: dict[int, Worker] = {}
         self.hello: Hello | None = None
         self.complete = False
@@ -268,7 +269,7 @@ class Instrument:
         request = Scenario().block(0, count=found.count, seconds=block_s, rate=None, seed=0)
         reply = self._workers[index].ask("block", timeout=self._settings.timeout + LIMIT * block_s, **request)
         services = seconds(protocol.block(reply).samples_ns)
-        found.estimate = capacity(services, bound, seed=self._settings.seed, arrivals=STEERING_ARRIVALS)
+        found.estimate = capacity(services, bound, seed=self._settings.seed)
 
     def _block(self, index: int, step: Step) -> None:
         found, scenario, settings = self._found[index], self._targets[index].scenario, self._settings

@@ -41,8 +41,7 @@ _TITLES = {
 _INPUTS = {
     "text": ("text", "text to answer"),
     "rows": ("row", "row to answer"),
-    "images": ("image", "image file to answer"),
-    "sounds": ("recording", "sound file to answers"),
+    "files": ("file", "file to answer"),
     "tensors": ("input", "tensors to tensors"),
     "generated": ("generated input", "tensors to tensors"),
 }

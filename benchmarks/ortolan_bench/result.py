@@ -71,11 +71,11 @@ class CandidateResult:
         cpu_s: CPU seconds of the whole process in each block; of the server scenario waiting for arrivals included.
         rates: of a search, the highest rate per second that keeps the bound.
         unanswered: of the server scenario, queries that were not answered before their block was over.
+        usages: what the machine did while the blocks were timed.
         memory: of a process that was not timed, after load and a pass through the inputs; None if unknown.
         disk_bytes: of a bundle with this variant only, or of a bare model's files; None if unknown.
         operators: time per operator, slowest first; empty unless it was profiled.
         fidelity: of the answers here against the golden ones; None where there are none.
-        usage: what the machine did while the blocks were timed.
         validity: whether the figures can be relied on.
         warnings: why not, and what to do.
     """
@@ -93,12 +93,12 @@ class CandidateResult:
     alone_s: tuple[Samples, ...] = field(default=(), repr=False)
     cpu_s: tuple[Samples, ...] = ()
     rates: tuple[float, ...] = ()
-    unanswered: int = 0
+    unanswered: tuple[int, ...] = ()
+    usages: tuple[Usage, ...] = ()
     memory: MemoryUse | None = None
     disk_bytes: int | None = None
     operators: tuple[OperatorTime, ...] = ()
     fidelity: Fidelity | None = None
-    usage: Usage = field(default_factory=Usage)
     validity: Validity = "unknown"
     warnings: tuple[Warning, ...] = ()
 
@@ -147,7 +147,13 @@ class CandidateResult:
         samples = [sample for process in self.processes_s for sample in process]
         if bound is None or not samples:
             return None
-        return (sum(sample > bound for sample in samples) + self.unanswered) / (len(samples) + self.unanswered)
+        unanswered = sum(self.unanswered)
+        return (sum(sample > bound for sample in samples) + unanswered) / (len(samples) + unanswered)
+
+    @property
+    def usage(self) -> Usage:
+        """What the machine did while blocks were timed, over all processes."""
+        return sum(self.usages, Usage())
 
     @property
     def inputs(self) -> int:
@@ -162,7 +168,7 @@ class CandidateResult:
     @property
     def energy_per_input(self) -> float | None:
         """Joules per input, of everything that the meter sees; None where there is no meter."""
-        energy = getattr(self.usage, "energy_j", None)
+        energy = getattr(self.usage, "energy_j", None)  # of the sensors that have meters
         return energy / self.inputs if energy is not None and self.inputs else None
 
 

@@ -5,7 +5,7 @@ Times are seconds, memory is bytes::
     {"schema": "ortolan.bench/2",
      "source": "sentiment.bundle",            path as it was given
      "digest": "…",                           of the bundle or model file
-     "workload": {"name": "golden", "kind": "text", "inputs": 32},
+     "workload": {"name": "golden", "kind": "text", "inputs": 32},     or files, rows, tensors, generated
      "settings": {"seconds": 5.0, "processes": 5, "seed": 0, "mode": "burst"},
      "complete": true,                        false if it was interrupted
      "hardware_id": "…", "runtime": "onnxruntime 1.32.0",
@@ -38,7 +38,8 @@ Times are seconds, memory is bytes::
         "raw": {"import_s": [one per process], "load_s": […], "first_run_s": […], "settled": […],
                 "latency_s": [per process [per block [samples in order]]],
                 "service_s": [the same, of server without the waiting], "model_latency_s": [per process [samples]],
-                "cpu_s": [per process [per block]], "rate_per_s": [one per process]}}]}
+                "cpu_s": [per process [per block]], "rate_per_s": [one per process], "unanswered": […],
+                "conditions": [one per process]}}]}
 
 Reading takes what is measured from ``raw`` and computes the figures anew; a file whose stored figures do not follow
 from its samples was changed by hand and is refused.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 from ortolan.errors import InputError, StorageError
-from ortolan.inputs.datafile import read_arrays, read_texts
+from ortolan.inputs.datafile import files_below, read_arrays, read_texts
+from ortolan.inputs.table_file import count_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,10 +20,23 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-Kind = Literal["text", "rows", "images", "sounds", "tensors", "generated"]
+Kind = Literal["text", "files", "rows", "tensors", "generated"]
 """What the inputs are; see `Workload`."""
 
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_TAKES: dict[str, Kind] = {
+    "audio-stream": "files",
+    "clustering": "text",
+    "embedding": "text",
+    "image-classification": "files",
+    "image-to-text": "files",
+    "object-detection": "files",
+    "tabular-classification": "rows",
+    "tabular-regression": "rows",
+    "text-classification": "text",
+}
+"""What the models of a task are asked; all others tensors."""
 
 MAX_INPUTS = 1000
 """Most inputs of a workload; of longer data, evenly spaced ones are taken."""
@@ -40,14 +53,13 @@ class Workload:
     """Names the inputs of a benchmark.
 
     Args:
-        name: ``"golden"``, the data file's name, or ``"generated"``.
-        kind: texts, rows of a table, images or recordings for ``predict``; tensors of an .npz file, or tensors made by
-            the worker, for ``run``.
+        name: ``"golden"``, the name of the data's file or directory, or ``"generated"``.
+        kind: texts, files or rows of a table for ``predict``; tensors of an .npz file, or made by the worker, for
+            ``run``.
         count: number of inputs that are used.
         available: number of inputs the source has.
-        texts: of kind ``"text"``.
-        path: the file of kind ``"tensors"`` or ``"rows"``.
-        files: of kind ``"images"`` and ``"sounds"``.
+        texts: of kind ``"text"``; paths, of kind ``"files"``.
+        path: the .npz file of kind ``"tensors"``, or the table of kind ``"rows"``.
         dims: sizes of free dimensions, of kind ``"generated"``; 1 where not given.
     """
 
@@ -57,7 +69,6 @@ class Workload:
     available: int
     texts: tuple[str, ...] = ()
     path: Path | None = None
-    files: tuple[Path, ...] = ()
     dims: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -67,13 +78,8 @@ class Workload:
 
     def message(self) -> dict[str, object]:
         """What a worker needs to know, as JSON values."""
-        return {
-            "kind": self.kind,
-            "texts": list(self.texts),
-            "path": None if self.path is None else str(self.path),
-            "files": [str(file) for file in self.files],
-            "dims": dict(self.dims),
-        }
+        path = None if self.path is None else str(self.path)
+        return {"kind": self.kind, "texts": list(self.texts), "path": path, "dims": dict(self.dims)}
 
 
 def text_workload(name: str, texts: Sequence[str]) -> Workload:
@@ -103,66 +109,33 @@ def generated_workload(dims: Mapping[str, int]) -> Workload:
 
 
 def read_data(path: Path, task: str) -> Workload:
-    """The workload of a data file or directory, read as a model of ``task`` takes its inputs.
+    """The workload of data that a user has.
 
-    Tensors in a .npz file fit every task. Otherwise: texts as `ortolan.inputs.datafile` reads them, rows of a .csv or
-    .tsv file, an image or a directory of images, a .wav file or a directory of them.
+    Args:
+        path: an .npz file of tensors; for image and audio tasks a file or a directory of them, for tabular ones a .csv
+            or .tsv file of rows, for text ones texts as `ortolan.inputs.datafile` reads them.
+        task: of the model, e.g. ``"image-classification"``.
 
     Raises:
-        InputError: data that does not fit the task, or none.
+        InputError: another kind of file, or its content does not fit its kind.
         StorageError: it cannot be read.
     """
+    kind = _TAKES.get(task, "tensors")
+    if path.suffix.lower() == ".npz":
+        return tensor_workload(path.name, path)
+    if kind == "rows":
+        available = count_rows(path)
+        count = min(available, MAX_INPUTS)
+        return Workload(name=path.name, kind=kind, count=count, available=available, path=path.resolve())
+    if kind == "files":
+        found = files_below(path)
+        chosen = tuple(str(file.resolve()) for file in spaced(found))
+        return Workload(name=path.name, kind=kind, count=len(chosen), available=len(found), texts=chosen)
+    if kind == "text":
+        return text_workload(path.name, read_texts(path).texts)
     if not path.exists():
         raise StorageError(f"{path}: cannot be read: No such file or directory")
-    if path.suffix.lower() == ".npz" and not path.is_dir():
-        return tensor_workload(path.name, path)
-    if task in _TABLES:
-        return _table_workload(path)
-    if task in _IMAGES:
-        return _file_workload("images", path, IMAGE_SUFFIXES)
-    if task in _SOUNDS:
-        return _file_workload("sounds", path, (".wav",))
-    if task in _TEXTS:
-        return text_workload(path.name, read_texts(path).texts)
     raise InputError(f"{path}: this model takes tensors; expected an .npz file with one array per input")
-
-
-_TEXTS = ("text-classification", "clustering", "embedding")
-_TABLES = ("tabular-classification", "tabular-regression")
-_IMAGES = ("image-classification", "object-detection", "image-to-text")
-_SOUNDS = ("audio-stream",)
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
-"""Names of the formats that `ortolan.inputs.image_source` reads."""
-
-
-def _file_workload(kind: Literal["images", "sounds"], path: Path, suffixes: tuple[str, ...]) -> Workload:
-    """One file, or those below a directory in the order of their names."""
-    found = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    files = [file.resolve() for file in found if file.suffix.lower() in suffixes]
-    if not files:
-        raise InputError(f"{path}: expected a file or a directory with {', '.join(suffixes)}, found none")
-    chosen = spaced(files)
-    return Workload(name=path.name, kind=kind, count=len(chosen), available=len(files), files=tuple(chosen))
-
-
-def _table_workload(path: Path) -> Workload:
-    """Rows, counted here and read by the worker, which knows the features."""
-    if path.suffix.lower() not in {".csv", ".tsv"}:
-        raise InputError(f"{path}: this model takes rows of a table; expected .csv, .tsv or .npz")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            available = sum(
-                1 for row in csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",") if row
-            )
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a well-formed table: {error}") from error
-    if available < 2:
-        raise InputError(f"{path}: expected a line of names and at least one row, found {available} lines")
-    count = min(available - 1, MAX_INPUTS)
-    return Workload(name=path.name, kind="rows", count=count, available=available - 1, path=path.resolve())
 
 
 def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dict[str, Array]]:

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -268,14 +269,15 @@ def finished():
                 cpu_s=tuple((2 * sum(process),) for process in processes),
                 memory=MemoryUse(61_000_000, 60_000_000, 50_000_000, 40_000_000) if processes else None,
                 disk_bytes=1_400_000,
-                usage=Usage(total_s=10.0, others_s=0.125, stolen_s=0.0, swapped_pages=0),
+                unanswered=(0,) * len(processes),
+                usages=(Usage(total_s=2.0, others_s=0.025, stolen_s=0.0, swapped_pages=0),) * len(processes),
                 fidelity=Fidelity("label", 16, 0.0, Interval(0.0, 0.2), 1e-7, "samples"),
                 validity=validity,
                 warnings=tuple(warnings),
-                **(row or {}),
             )
             for variant, processes in samples.items()
         )
+        results = tuple(replace(result, **(row or {})) for result in results)
         values = {
             "source": "sentiment.bundle",
             "digest": "d" * 64,

@@ -91,7 +91,9 @@ def test_edited_median_is_refused(document):
 def test_samples_merged_by_hand_are_refused(document):
     """Samples of another run are seen even where the median stays."""
     document["results"][0]["raw"]["latency_s"].append([[5.0] * 40])
-    document["results"][0]["raw"]["cpu_s"].append([0.1])
+    raw = document["results"][0]["raw"]
+    for key in ("cpu_s", "unanswered", "conditions"):
+        raw[key].append(raw[key][-1])
     with pytest.raises(ResultFileError, match=r"results\[0\]\.latency_s\.samples: expected 240 as in the raw samples"):
         result_json.from_json(document)
 
@@ -175,7 +177,7 @@ SERVED = {
     "rates": (100.0, 101.0, 102.0, 103.0, 104.0),
     "alone_s": ((0.0005,) * 40,) * 5,
     "operators": (OperatorTime("MatMul", "CPUExecutionProvider", 2, 1e-4),),
-    "unanswered": 3,
+    "unanswered": (3, 0, 0, 0, 0),
 }
 
 
@@ -207,6 +209,7 @@ def test_throughput_counts_inputs_and_not_batches(finished):
     [
         ("cpu_s", [[1.0]] * 4, "raw.cpu_s: expected entries for blocks [1, 1, 1, 1, 1], found [1, 1, 1, 1]"),
         ("service_s", [[[1.0]]] * 5, "raw.service_s: expected one entry per latency"),
+        ("unanswered", [0], "raw.conditions: expected entries for 5 processes, found 5 and 1: changed by hand"),
         ("settled", [1], "raw.settled[0]: expected bool, got int"),
     ],
 )

@@ -18,7 +18,7 @@ from ortolan_bench.process import WorkerProcess
 from ortolan_bench.protocol import WorkerFailed
 from ortolan_bench.worker import Service, serve
 
-WORKLOAD = {"kind": "text", "texts": ["a", "\ud800\x00é"], "path": None, "files": [], "dims": {}}
+WORKLOAD = {"kind": "text", "texts": ["a", "\ud800\x00é"], "path": None, "dims": {}}
 LOAD = {"path": "x.bundle", "variant": "fp32", "provider": "cpu", "threads": None, "workload": WORKLOAD, "at_once": 1}
 
 

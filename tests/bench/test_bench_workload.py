@@ -131,41 +131,23 @@ def test_inputs_that_cannot_be_made_up(spec, message):
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("task", "name", "kind"),
-    [
-        ("image-classification", "a.PNG", "images"),
-        ("object-detection", "b.jpg", "images"),
-        ("audio-stream", "c.wav", "sounds"),
-    ],
-)
-def test_directories_of_files(tmp_path, task, name, kind):
-    """Those of the task's kind below the directory, in the order of their names; a single file will do."""
-    (tmp_path / "deep").mkdir()
-    for place in (tmp_path / "deep" / name, tmp_path / name, tmp_path / "notes.md"):
-        place.write_bytes(b"")
-    workload = read_data(tmp_path, task)
-    assert (workload.kind, workload.count, workload.is_raw) == (kind, 2, True)
-    assert sorted(workload.message()["files"]) == sorted([str(tmp_path / name), str(tmp_path / "deep" / name)])
-    assert read_data(tmp_path / name, task).files == ((tmp_path / name).resolve(),)
-
-
-def test_rows_of_a_table_are_counted(tmp_path):
-    """A quoted line break does not make another row."""
-    path = tmp_path / "a.csv"
-    path.write_text('a,b\n1,"x\ny"\n2,z\n')
-    workload = read_data(path, "tabular-regression")
-    assert (workload.kind, workload.count, workload.path) == ("rows", 2, path.resolve())
+def test_files_of_image_and_audio_models_are_found_below_a_directory(tmp_path):
+    """In order, hidden ones left out; a single file is itself; predict is given their paths."""
+    for name in ("b/2.jpg", "a.png", "b/1.jpg", ".hidden", ".trash/3.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    workload = read_data(tmp_path, "image-classification")
+    assert (workload.kind, workload.name, workload.count, workload.is_raw) == ("files", tmp_path.name, 3, True)
+    assert workload.texts == tuple(str(tmp_path / name) for name in ("a.png", "b/1.jpg", "b/2.jpg"))
+    assert read_data(tmp_path / "a.png", "audio-stream").texts == (str(tmp_path / "a.png"),)
 
 
 @pytest.mark.parametrize(
     ("task", "name", "content", "message"),
     [
         ("tensor", "a.txt", "x", "this model takes tensors; expected an .npz file"),
-        ("tabular-classification", "a.txt", "x", "this model takes rows of a table; expected .csv, .tsv or .npz"),
-        ("tabular-classification", "a.csv", "a,b\n", "expected a line of names and at least one row, found 1 lines"),
-        ("image-classification", "a.txt", "x", "expected a file or a directory with .jpg"),
-        ("audio-stream", "a.mp3", "x", "expected a file or a directory with .wav, found none"),
+        ("tabular-classification", "a.csv", "a,b\n", "expected a line of names and at least one row, found none"),
+        ("text-classification", "a.csv", "a,b\n1,2\n", "expected a column 'text', found 'a', 'b'"),
     ],
 )
 def test_data_that_does_not_fit_the_task(tmp_path, task, name, content, message):
@@ -175,3 +157,10 @@ def test_data_that_does_not_fit_the_task(tmp_path, task, name, content, message)
     with pytest.raises(InputError) as caught:
         read_data(path, task)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["tensor", "object-detection", "tabular-regression", "audio-stream"])
+def test_data_that_is_not_there(tmp_path, task):
+    """Whatever the task takes."""
+    with pytest.raises(StorageError, match="No such file or directory"):
+        read_data(tmp_path / "none", task)

@@ -9,7 +9,7 @@ whose own late answers are counted beside it.
 
 from __future__ import annotations
 
-from math import floor
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ortolan_bench.scenarios.arrivals import poisson
@@ -18,27 +18,34 @@ from ortolan_bench.scenarios.scenario import BOUND_QUANTILE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+
 ARRIVALS = 100_000
 """Arrivals of a search: the rate of a queue with constant service times comes out within 1 to 2 %."""
-
-STEERING_ARRIVALS = 10_000
-"""Arrivals of the searches between blocks, which only say at what rate to measure next."""
 
 _PRECISION = 1e-3
 """The search ends when the rate is known to this share."""
 
 
-def sojourns(arrivals: Sequence[float], services: Sequence[float]) -> list[float]:
-    """Seconds from arrival to answer of each query, when one is answered at a time; service times in turn."""
-    free = 0.0
-    found = []
-    for i, arrival in enumerate(arrivals):
-        free = max(free, arrival) + services[i % len(services)]
-        found.append(free - arrival)
-    return found
+def sojourns(arrivals: Sequence[float] | Numbers, services: Sequence[float] | Numbers) -> Numbers:
+    """Seconds from arrival to answer of each query, when one is answered at a time; service times in turn.
+
+    Lindley's recursion written out: answer n comes at the largest, over k up to n, of arrival k plus the service times
+    k to n.
+    """
+    import numpy as np
+
+    times = np.asarray(arrivals, np.float64)
+    used = np.resize(np.asarray(services, np.float64), len(times))
+    ends: Numbers = np.cumsum(used)
+    answered: Numbers = ends + np.maximum.accumulate(times - (ends - used))
+    return answered - times
 
 
-def capacity(services: Sequence[float], bound: float, *, seed: int, arrivals: int = ARRIVALS) -> float:
+def capacity(services: Sequence[float], bound: float, *, seed: int) -> float:
     """The highest rate, per second, at which 99 % of the answers come within ``bound`` seconds of their arrival.
 
     Args:
@@ -46,35 +53,28 @@ def capacity(services: Sequence[float], bound: float, *, seed: int, arrivals: in
             stays in runs.
         bound: seconds.
         seed: of the arrivals.
-        arrivals: how many.
 
     Returns:
         0 if even an idle server is late too often.
     """
-    allowed = floor((1 - BOUND_QUANTILE) * arrivals)
-    unit = poisson(arrivals, 1.0, seed)
-    if not _keeps(unit, services, bound, 0.0, allowed):
+    allowed = (1 - BOUND_QUANTILE) * ARRIVALS
+
+    def keeps(rate: float) -> bool:
+        return int((sojourns(_unit_arrivals(seed) / rate, services) > bound).sum()) <= allowed
+
+    late = sum(service > bound for service in services) / len(services)
+    if late > 1 - BOUND_QUANTILE:
         return 0.0
     low, high = 0.0, len(services) / sum(services)
     while high - low > _PRECISION * high:
         middle = (low + high) / 2
-        if _keeps(unit, services, bound, middle, allowed):
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if keeps(middle) else (low, middle)
     return low
 
 
-def _keeps(unit: Sequence[float], services: Sequence[float], bound: float, rate: float, allowed: int) -> bool:
-    """Whether at most ``allowed`` answers are late; rate 0: nobody ever waits."""
-    stretch = 1 / rate if rate else 0.0
-    free, late, count = 0.0, 0, len(services)
-    for i, position in enumerate(unit):
-        service = services[i % count]
-        arrival = position * stretch if rate else free
-        free = max(arrival, free) + service
-        if free - arrival > bound:
-            late += 1
-            if late > allowed:
-                return False
-    return True
+@lru_cache(maxsize=16)
+def _unit_arrivals(seed: int) -> Numbers:
+    """Arrivals at the rate 1 per second."""
+    import numpy as np
+
+    return np.array(poisson(ARRIVALS, 1.0, seed))

@@ -1,4 +1,4 @@
-"""Files of inputs that a user has: texts in .csv, .tsv, .jsonl and .txt, arrays in .npy and .npz."""
+"""Files of inputs that a user has: texts in .csv, .tsv, .jsonl and .txt, arrays in .npy and .npz, directories."""
 
 from __future__ import annotations
 
@@ -61,6 +61,29 @@ def read_texts(path: Path) -> TextSamples:
         raise InputError(f"{path}: no samples in it; expected at least one text")
     labels = [label for _, label in rows if label is not None]
     return TextSamples(tuple(text for text, _ in rows), tuple(labels) if len(labels) == len(rows) else None)
+
+
+def files_below(path: Path) -> list[Path]:
+    """The files in a directory and all below it, in order; hidden ones are left out. A file is itself.
+
+    Raises:
+        StorageError: it does not exist or cannot be read.
+        InputError: there is no file in it.
+    """
+    try:
+        if not path.is_dir():
+            path.stat()
+            return [path]
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if not found:
+        raise InputError(f"{path}: expected files in it, found none")
+    return found
 
 
 def read_arrays(path: Path) -> Mapping[str, Array]:
