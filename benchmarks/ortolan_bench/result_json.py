@@ -101,6 +101,11 @@ def to_json(result: BenchResult) -> dict[str, object]:
 
 def dumps(result: BenchResult) -> str:
     """The schema as text: indented, but every list of numbers on one line."""
+    return indented(to_json(result))
+
+
+def indented(data: object) -> str:
+    """JSON that people can read too: indented, but every list of numbers on one line."""
     lines: list[str] = []
 
     def folded(value: object) -> object:
@@ -114,12 +119,17 @@ def dumps(result: BenchResult) -> str:
         return f"\0{len(lines) - 1}\0"
 
     # Numbers by the thousand are written by the fast encoder, which cannot indent.
-    document = json.dumps(folded(to_json(result)), indent=2, ensure_ascii=False, allow_nan=False)
+    document = json.dumps(folded(data), indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r'"\\u0000(\d+)\\u0000"', lambda found: lines[int(found[1])], document) + "\n"
 
 
 def write(result: BenchResult, path: Path) -> None:
-    """Write a result file beside its place and rename it there.
+    """Write a result file; see `write_text`."""
+    write_text(dumps(result), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file beside its place and rename it there.
 
     Raises:
         StorageError: it cannot be written; an older file there is untouched.
@@ -128,7 +138,7 @@ def write(result: BenchResult, path: Path) -> None:
     try:
         try:
             with partial.open("x", encoding="utf-8", errors="surrogatepass") as file:
-                file.write(dumps(result))
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)

@@ -66,6 +66,8 @@ class FakeMachine:
         self.seconds = 0.0
         self.others = 0.0
         self.requests = []
+        self.interrupt_after = None
+        self.runtime_id = "fake 1.0"
 
     def spawn(self):
         return FakeWorker(self)
@@ -80,7 +82,7 @@ class FakeMachine:
 class FakeWorker:
     def __init__(self, machine):
         self.machine = machine
-        self.hello = Hello(1, 0.25, "fake 1.0", "2.0.0")
+        self.hello = Hello(1, 0.25, machine.runtime_id, "2.0.0")
         self.variant = None
 
     def ask(self, do, *, timeout, **arguments):
@@ -90,6 +92,9 @@ class FakeWorker:
             machine.alive.add(self)
         machine.log.append((do, self.variant))
         machine.requests.append((do, arguments))
+        if machine.interrupt_after is not None and len(machine.log) > machine.interrupt_after:
+            machine.interrupt_after = None
+            raise KeyboardInterrupt
         if machine.fail.get(self.variant) == do:
             raise WorkerFailed(f"the worker crashed during '{do}' (SIGSEGV)")
         if machine.fail.get(self.variant) == f"interrupt {do}":
@@ -97,7 +102,7 @@ class FakeWorker:
         return getattr(self, f"_{do}")(**arguments)
 
     def _load(self, workload, **_):
-        return {"load_s": 0.01, "inputs": len(workload["texts"])}
+        return {"load_s": 0.01, "inputs": len(workload["texts"]) or 3}
 
     def _parts(self):
         return {"alone": True}
