@@ -127,7 +127,8 @@ def compare(title: str, path: str, variant: str | None, message: dict, arguments
         print(
             f"{title:34} {name}  instrument {statistics.median(sides['instrument']) * 1e6:9.2f} µs  "
             f"bare {statistics.median(sides['bare']) * 1e6:9.2f} µs  "
-            f"ratio {ratio:.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]  target within {MOST:.0%}: {'met' if met else 'MISSED'}"
+            f"ratio {ratio:.3f} [{ratios[0]:.3f}, {ratios[-1]:.3f}]  "
+            f"target within {MOST:.0%}: {'met' if met else 'MISSED'}"
         )
     return good
 
