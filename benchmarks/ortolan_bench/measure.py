@@ -44,8 +44,8 @@ WARM_UP_S = 3.0
 """Seconds after which a warm-up that has not settled ends."""
 
 HEATING_S = 180.0
-"""Seconds of runs before the first process in ``sustained`` mode; the blocks that follow keep the board hot. Whether that
-was enough is seen in the temperatures of the first block and the last."""
+"""Seconds of runs before the first process in ``sustained`` mode; the blocks that follow keep the board hot. Whether
+that was enough is seen in the temperatures of the first block and the last."""
 
 EXERCISE_S = 2.0
 """Seconds for which the process whose memory is read runs through the inputs, at most once."""
