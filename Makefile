@@ -11,7 +11,7 @@ TOOLS := 'ruff==0.17.*' 'mypy==2.4.*' 'hatchling>=1.26'
 # A clean room for the tests: no user site, no plug-ins of the host, messages that do not depend on the locale.
 ISOLATED := env -u PYTHONPATH PYTHONNOUSERSITE=1
 
-.PHONY: demo test lint wheel test-wheel test-oldest test-providers test-aarch64 clean
+.PHONY: demo test lint wheel test-wheel test-oldest test-providers test-aarch64 test-models clean
 .DELETE_ON_ERROR:
 
 demo: .venv/demo.stamp
@@ -52,10 +52,10 @@ $(WHEEL_ENV)/ready.stamp: pyproject.toml
 	@$(WHEEL_ENV)/bin/python $(PIP) -r $(WHEEL_ENV)/requirements.txt
 	@touch $@
 
-# The tests are copied out of the tree, so that only the installed wheel can be imported.
+# The tests are copied out of the tree, so that only the installed wheel can be imported. Real models have a leg of their own.
 test-wheel: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
-	@tests/away $(WHEEL_ENV)/bin/python tests
+	@tests/away $(WHEEL_ENV)/bin/python tests --ignore=tests/models
 
 # The runtime's slice on the oldest onnxruntime that is supported and on the last one for Python 3.10, with bundles made by
 # the newest.
@@ -72,6 +72,10 @@ test-providers: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 test-aarch64: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
 	@tests/aarch64/run.sh $(WHEEL_ENV)/bin/python $(PYTHON)
+
+# Real models, from the artifacts their makers published to answers, beside the frameworks they were made with.
+test-models: dist/wheel.stamp
+	@tests/models/run $(PYTHON)
 
 clean:
 	rm -rf .venv .venvs dist ortolan-demo .mypy_cache .ruff_cache .pytest_cache

@@ -10,6 +10,7 @@ import click
 
 from ortolan.choose.units import format_size
 from ortolan.cli.tables import table
+from ortolan_convert import examples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,18 +18,35 @@ if TYPE_CHECKING:
     from ortolan_convert.report import ConversionReport, VariantReport
 
 
-@click.command()
+def _print_example(context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(examples.text(name), nl=False)
+        context.exit()
+
+
+@click.command(
+    epilog="\n".join(["\b", "Task descriptions that --example prints:", *(f"  {name}" for name in examples.names())])
+)
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True, type=click.Path())
 @click.option("-o", "--output", required=True, metavar="OUT.bundle", type=click.Path(), help="Directory to write.")
 @click.option(
     "--samples",
     metavar="DATA",
     type=click.Path(),
-    help="Inputs to compare on: .csv, .tsv or .jsonl with 'text' and optional 'label', .txt; .npz for tensors.",
+    help="Inputs to compare on: .csv, .tsv or .jsonl with 'text' and optional 'label', .txt; .csv or .tsv of rows; a "
+    "directory of images; .npz for tensors.",
 )
 @click.option("--trust", is_flag=True, help="Read joblib and pickle files, which run code from them.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
 @click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of an ONNX file.")
+@click.option(
+    "--example",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_example,
+    help="Print one of the task descriptions below, to start from.",
+)
 @click.option("--quantize", metavar="NAMES", help="Smaller variants to try: fp16,int8 (default: all; '' for none).")
 @click.option("--max-drop", default=0.01, show_default=True, help="Share of decisions a variant may change.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")

@@ -15,12 +15,13 @@ from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
 from ortolan.errors import InputError, SessionError, UsageError
-from ortolan.inputs.datafile import read_arrays
+from ortolan.inputs.datafile import files_below, read_arrays
 from ortolan.inputs.table_file import read_table
 from ortolan.tasks import open_runner
 from ortolan.tasks.golden import fidelity
 from ortolan.tasks.runner import MakesExamples, TakesImages
 from ortolan.types import SessionConfig
+from ortolan_bench.workload import spaced
 from ortolan_convert.costs import costs_of
 from ortolan_convert.free_dims import sizes_seen
 from ortolan_convert.provenance import package_name, provenance_of, source_of
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
 
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 GOLDEN = 16
 """Samples that go into the bundle."""
+IMAGES = 64
+"""Images that are compared, evenly spaced among more: their tensors are all in memory."""
 GOLDEN_BYTES = 64 << 20
 """Fewer do if they would take more than this, uncompressed."""
 GOLDEN_FILE_BYTES = 16 << 20
@@ -117,7 +119,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         provenance=provenance,
         variants=(report,),
         accuracy=None,
-        warnings=tuple(_warnings(options, shipped)),
+        warnings=tuple(_warnings(options, task.name, shipped)),
     )
 
 
@@ -160,28 +162,26 @@ def _inputs(
         columns = getattr(runner, "columns", None)
         if columns is not None and samples.suffix.lower() in {".csv", ".tsv"}:
             return [columns.one(row) for row in read_table(samples, columns)]
+        if isinstance(runner, TakesImages) and samples.suffix.lower() not in {".npy", ".npz"}:
+            return [runner.feeds(path) for path in spaced(files_below(samples), IMAGES)]
         if samples.is_dir():
-            return _images(runner, samples)
+            raise UsageError(f"{samples}: a directory of samples holds images, which this task does not take")
     return given_inputs(source, read_arrays(samples), samples)
 
 
-def _images(runner: Runner, directory: Path) -> list[Tensors]:
-    """The images below a directory as the model's inputs."""
-    if not isinstance(runner, TakesImages):
-        raise UsageError(f"{directory}: a directory of samples holds images, which this task does not take")
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    if not files:
-        raise UsageError(f"{directory}: expected images, found no file")
-    return [runner.feeds(path) for path in files]
-
-
-def _warnings(options: OnnxOptions, shipped: int) -> Iterator[str]:
+def _warnings(options: OnnxOptions, task: str, shipped: int) -> Iterator[str]:
     if options.samples is None:
-        yield "no samples were given: the golden inputs are random; give real ones with --samples DATA.npz"
+        yield f"no samples were given: the golden inputs are made up; give real ones with --samples {_samples(task)}"
     if shipped < GOLDEN:
         yield f"only {shipped} golden samples are in the bundle; {GOLDEN} make a check on the device worth more"
     if options.quantize:
         yield f"{', '.join(options.quantize)}: an ONNX file is taken as it is, smaller variants are not made of it yet"
+
+
+def _samples(task: str) -> str:
+    if task in ("image-classification", "image-to-text", "object-detection"):
+        return "DIRECTORY_OF_IMAGES"
+    return "ROWS.csv" if task.startswith("tabular-") else "DATA.npz"
 
 
 def _run_twice(

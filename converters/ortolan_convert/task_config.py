@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ortolan.errors import StorageError, UnknownNameError, UsageError
 from ortolan.tasks import TASKS
+from ortolan_convert import examples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,9 @@ def task_config(path: Path | None, task: str | None) -> TaskConfig:
     if path is not None and task is not None and task != config.task:
         raise UsageError(f"{path}: task: {config.task!r}, but --task says {task!r}")
     if name != TENSOR and path is None:
-        raise UsageError(f"task {name!r} needs a description: give --config TASK.yaml")
+        start = ", ".join(one for one in examples.names() if one.startswith(name))
+        hint = f"; to start from, `ortolan convert --example NAME` prints {start}" if start else ""
+        raise UsageError(f"task {name!r} needs a description: give --config TASK.yaml{hint}")
     return config
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from ortolan.errors import OrtolanError, TrustRequiredError
+from ortolan.errors import OrtolanError, TrustRequiredError, UnknownNameError, UsageError
+from ortolan_convert import examples
 from ortolan_convert.cli import convert
+from ortolan_convert.task_config import task_config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,3 +79,15 @@ def test_progress_stays_out_of_a_pipe(sentiment: Path, tmp_path: Path) -> None:
     """Progress is for terminals: in a pipe standard error holds warnings alone."""
     _, stderr = _run(sentiment, "-o", tmp_path / "out.bundle", "--trust")
     assert all(line.startswith("warning: ") for line in stderr.splitlines())
+
+
+def test_the_shipped_descriptions_are_printed() -> None:
+    """--example prints one as it is, --help names them all, and a task without a description names its own."""
+    listed, _ = _run("--help")
+    for path in sorted(examples.DIRECTORY.glob("*.yaml")):
+        assert f"\n    {path.stem}\n" in listed
+        assert _run("--example", path.stem)[0] == path.read_text(encoding="utf-8")
+    with pytest.raises(UnknownNameError, match="did you mean 'object-detection-ppocr'"):
+        _run("--example", "object-detection-pocr")
+    with pytest.raises(UsageError, match=r"`ortolan convert --example NAME` prints tabular-regression$"):
+        task_config(None, "tabular-regression")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,9 +141,8 @@ def test_the_map_example_fits_such_a_model(tmp_path: Path) -> None:
 
 
 def test_the_boxes_example_fits_such_a_model(tmp_path: Path) -> None:
-    """Letterboxed, suppressed, and back in the image's coordinates: experimental, as no real model was tried."""
+    """Letterboxed, suppressed, and back in the image's coordinates."""
     example = EXAMPLES / "object-detection-boxes.yaml"
-    assert "EXPERIMENTAL" in example.read_text(encoding="utf-8")
     convert(detector(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
     with ortolan.load(tmp_path / "m.bundle", ortolan.ObjectDetector) as model:
         one, other = model.predict(np.zeros((160, 320, 3), np.uint8)).objects
@@ -179,7 +180,7 @@ def test_samples_may_be_a_directory_of_images(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"notes\.txt': expected an image file"):
         convert(tmp_path / "m.onnx", tmp_path / "n.bundle", config=example, samples=folder.parent)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="expected images, found no file"):
+    with pytest.raises(InputError, match="expected files in it, found none"):
         convert(tmp_path / "m.onnx", tmp_path / "n.bundle", config=example, samples=tmp_path / "empty")
     with pytest.raises(UsageError, match="a directory of samples holds images, which this task does not take"):
         convert(tmp_path / "m.onnx", tmp_path / "n.bundle", samples=folder)
@@ -208,6 +209,57 @@ def test_predict_takes_paths_of_images(tmp_path: Path, capsys: pytest.CaptureFix
     assert f"{found['score']:.4f}" == score
     assert run(["predict", str(tmp_path / "d.bundle"), str(tmp_path / "none.png")]) == 3
     assert "cannot open the image" in capsys.readouterr().err
+
+
+def test_cameras_need_no_pillow(tmp_path: Path) -> None:
+    """In a process that cannot import it, an array of the right size is answered, rows padded and in OpenCV's order."""
+    example = EXAMPLES / "image-classification-efficientnet-lite0.yaml"
+    convert(classifier(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
+    program = """
+import sys
+
+sys.modules["PIL"] = None
+import numpy as np
+
+import ortolan
+
+frame = np.zeros((256, 320, 3), np.uint8)[:, :256]
+frame[..., 0] = 255
+with ortolan.load(sys.argv[1], ortolan.ImageClassifier) as model:
+    blue = model.predict(ortolan.ImageArray(frame, "bgr"))
+    print(blue.index, model.predict_batch([frame, frame])[1].index)
+    try:
+        model.predict(frame[:100])
+    except ortolan.errors.MissingPackageError as error:
+        print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "m.bundle")], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "2 0"
+    assert "256x100 pixels, to resize it to 655x256, needs Pillow" in second
+    assert "pip install 'ortolan[image]'" in second
+
+
+def test_bench_measures_from_the_file_to_the_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory of images is asked one by one, decoding included."""
+    example = EXAMPLES / "image-classification-efficientnet-lite0.yaml"
+    convert(classifier(tmp_path / "m.onnx"), tmp_path / "m.bundle", config=example)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / "photos" / name, (300, 300), (0, 0, 300, 300))
+    bench = ["bench", str(tmp_path / "m.bundle"), "--inputs", str(tmp_path / "photos"), "--json"]
+    assert run([*bench, "--seconds", "0.1", "--processes", "1"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["workload"] == {"name": "photos", "kind": "files", "inputs": 2}
+    (result,) = content["results"]
+    assert result["failure"] is None
+    assert result["latency_s"]["samples"] > 0
+    (tmp_path / "photos" / "c.png").write_bytes(b"no image")
+    assert run([*bench, "--seconds", "0.1", "--processes", "1"]) == 3
+    assert "c.png': expected an image file" in capsys.readouterr().err
 
 
 def run(arguments: list[str]) -> int:

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ortolan.errors import InputError, InputTypeError, ManifestError, MissingPackageError, StorageError
+from ortolan.errors import (
+    InputError,
+    InputTypeError,
+    ManifestError,
+    MemoryBudgetError,
+    MissingPackageError,
+    StorageError,
+)
 from ortolan.inputs.image import ImageEncoder
 from ortolan.inputs.image_config import parse_image_config
 from ortolan.inputs.image_geometry import Bounded, Exact, FixedHeight, Letterbox, Placement, Shortest, cropped
@@ -298,6 +305,36 @@ def test_decompression_bombs_are_refused_before_they_are_decoded() -> None:
         pixels(bomb)
 
 
+@pytest.mark.parametrize(("mode", "form", "needed"), [("RGB", "JPEG", 26), ("CMYK", "JPEG", 53), ("RGBA", "PNG", 53)])
+def test_what_would_not_fit_into_memory_is_not_decoded(
+    monkeypatch: pytest.MonkeyPatch, mode: str, form: str, needed: int
+) -> None:
+    """Converting an image takes another copy; small images are decoded without asking."""
+    photo = encoded(Image.new(mode, (3000, 2200)), form)
+    room: int | None = 20_000_000
+    monkeypatch.setattr("ortolan.inputs.image_source.available_memory", lambda: room)
+    with monkeypatch.context() as patch, pytest.raises(MemoryBudgetError) as caught:
+        patch.setattr("PIL.ImageFile.ImageFile.load", None)
+        pixels(photo)
+    assert str(caught.value) == (
+        f"the image: 3000x2200 pixels take {needed} MB to decode or turn, 20 MB are available; reduce the image first"
+    )
+    assert pixels(encoded(Image.fromarray(PIXELS))).shape == PIXELS.shape
+    for room in (60_000_000, None):  # noqa: B007 - the system's answer
+        assert pixels(photo, resize={"to": "exact", "size": [2, 3]}).shape == (2, 3, 3)
+
+
+def test_turning_an_image_takes_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For which there must be room once it is decoded."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo = encoded(Image.new("RGB", (3000, 2200)), "JPEG", exif=exif)
+    rooms = iter((30_000_000, 20_000_000))
+    monkeypatch.setattr("ortolan.inputs.image_source.available_memory", lambda: next(rooms))
+    with pytest.raises(MemoryBudgetError, match="3000x2200 pixels take 26 MB to decode or turn, 20 MB are available"):
+        pixels(photo)
+
+
 def test_what_resizing_would_blow_up_is_refused() -> None:
     """A line of one pixel's height may be a small file and a huge image afterwards."""
     with pytest.raises(InputError) as caught:
@@ -473,7 +510,7 @@ def test_a_mark_is_found_where_it_was(width: int, height: int, centered: bool, d
         ({"scale": 0.5}, "task.config.input.dtype: expected float32 with scale, mean or std"),
         ({"fill": [0.5, 0, 0]}, "task.config.input.fill: expected whole numbers for a uint8 input"),
         ({"background": [0, 0, 256]}, "task.config.input.background[2]: expected 0 to 255, got 256"),
-        ({"max_pixels": 0}, "task.config.input.max_pixels: expected 1 to 2147483648, got 0"),
+        ({"max_pixels": 0}, "task.config.input.max_pixels: expected 1 to 178956970, got 0"),
     ],
 )
 def test_wrong_configurations_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -179,3 +179,13 @@ def test_models_that_do_not_fit_are_refused(open_colors: Callable[..., Any], cha
     with pytest.raises(BundleError) as caught:
         open_colors(assets=assets, **changes)
     assert str(caught.value).startswith(message)
+
+
+def test_outputs_of_another_shape_are_refused(open_colors: Callable[..., Any]) -> None:
+    """Where the model did not declare its own: with the number expected and the shape found."""
+    runner = open_colors()
+    encoded = next(iter(runner.encode([image("red")])))
+    with pytest.raises(BundleError, match=r"expected 3 numbers for every image, found \[4\]"):
+        runner.decode({"logits": np.zeros((1, 4), np.float32)}, encoded)
+    with pytest.raises(BundleError, match=r"expected numbers for every image, found \[3, 1, 1\]"):
+        open_colors(labels=None).decode({"logits": np.zeros((1, 3, 1, 1), np.float32)}, encoded)

@@ -411,6 +411,9 @@ def test_outputs_that_do_not_fit_are_refused(open_boxes: Callable[..., Any], ope
     with pytest.raises(BundleError, match="expected a class from 0 to 1, found 7"):
         table = [[0, 0, 9, 9, 0.9, 7.0]]
         open_boxes({"y": table}, labels=["a", "b"], columns=["box", "score", "class"]).answer(blank(60, 60))
+    with pytest.raises(BundleError, match="expected a class for each of 6 boxes, found 5"):
+        three = {"b": TABLE[:6, :4], "s": TABLE[:6, 4], "c": np.zeros(5)}
+        open_boxes(three, columns=..., boxes="b", scores="s", classes="c").answer(blank(60, 60))
     with pytest.raises(ManifestError, match=r"task\.config\.head\.threshold: expected 0 to 1, got 3"):
         open_map(threshold=3)
     with pytest.raises(BundleError, match=r"expected a map float32\[batch, 1, height, width\]"):

@@ -52,7 +52,9 @@ ARRAY_ORDERS = ("rgb", "bgr", "rgba", "bgra")
 MAX_SIDE = 1 << 14
 """Longest side of a model's input."""
 MAX_PIXELS = 1 << 26
-"""Most pixels of an image that is decoded, unless the configuration says otherwise: 8192 x 8192, 200 MB as RGB."""
+"""Most pixels of an image that is decoded, unless the configuration says otherwise: 8192 x 8192."""
+_DECODABLE = 178_956_970
+"""Pixels of the largest image that Pillow opens without an error: twice its MAX_IMAGE_PIXELS."""
 
 _KEYS = (
     "kind",
@@ -85,7 +87,8 @@ class ImageConfig:
         resize: how the image is brought to size.
         interpolation: as Pillow's resampling of that name.
         antialias: whether the filter is widened when an image is reduced, as Pillow's ``resize`` does; without, only
-            the nearest pixels count, as in OpenCV's ``resize``.
+            the nearest pixels count, as in OpenCV's ``resize``: ``bilinear`` is its ``INTER_LINEAR`` within 1,
+            ``nearest`` its ``INTER_NEAREST_EXACT``; ``bicubic`` stays Pillow's, whose coefficient is -0.5, not -0.75.
         crop: (height, width) cut out around the center afterwards; None for no crop.
         fill: color of what the image does not cover, 0 to 255 for each of the model's channels, before normalisation.
         scale: what pixels are multiplied with.
@@ -160,7 +163,7 @@ def parse_image_config(config: Mapping[str, object], at: str = "task.config") ->
         std=given_or(record, raw, "std", array(number(1e-9, 1e9), channels, channels), (1.0,) * channels),
         array_order=cast("ArrayOrder", given_or(record, raw, "array_order", choice(ARRAY_ORDERS), "rgb")),
         background=given_or(record, raw, "background", optional(array(integer(0, 255), 3, 3)), None),
-        max_pixels=given_or(record, raw, "max_pixels", integer(1, 1 << 31), MAX_PIXELS),
+        max_pixels=given_or(record, raw, "max_pixels", integer(1, _DECODABLE), MAX_PIXELS),
     )
     if parsed.dtype == "uint8":
         _check_plain(parsed, at)

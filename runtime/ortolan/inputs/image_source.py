@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ortolan.choose.units import format_size
 from ortolan.errors import InputError, InputTypeError, MemoryBudgetError, MissingPackageError, StorageError
+from ortolan.hardware.probe import available_memory
 
 if TYPE_CHECKING:
     from typing import BinaryIO, TypeAlias
@@ -44,6 +46,8 @@ _UPRIGHT = {
     8: "ROTATE_90",
 }
 _CHANNELS = {"gray": 1, "rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4}
+_SMALL = 16 << 20
+"""Bytes of pixels that are decoded without asking how much memory is left, which takes longer than a small image."""
 _SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _LUMINANCE = {"r": 19595, "g": 38470, "b": 7471}
@@ -104,6 +108,7 @@ def read_image(x: object, config: ImageConfig) -> Pixels:
         InputTypeError: ``x`` is no image, or an array that is not uint8.
         InputError: damaged, truncated, empty or too large, or pixels without a known range.
         StorageError: a file that cannot be opened.
+        MemoryBudgetError: too little memory is left to decode it.
         MissingPackageError: Pillow is needed and not installed.
     """
     if isinstance(x, ImageArray):
@@ -169,11 +174,12 @@ def _from_pillow(opened: PillowImage.Image, name: str, config: ImageConfig) -> P
     if width * height > config.max_pixels:
         raise InputError(f"{name}: {_too_large(config)}, found {width}x{height}")
     try:
+        _require_memory(opened, 1 if opened.mode in ("L", "RGB") else 2, name)
         opened.load()
-        plain = _plain(_upright(opened), name, config)
+        plain = _plain(_upright(opened, name), name, config)
         if config.color == "gray" and plain.mode != "L":
             plain = plain.convert("L")
-    except InputError:
+    except (InputError, MemoryBudgetError):
         raise
     except MemoryError as error:
         raise MemoryBudgetError(f"{name}: no memory is left to decode {width}x{height} pixels") from error
@@ -184,11 +190,28 @@ def _from_pillow(opened: PillowImage.Image, name: str, config: ImageConfig) -> P
     return Pixels(plain.size, "gray" if plain.mode == "L" else "rgb", plain)
 
 
-def _upright(image: PillowImage.Image) -> PillowImage.Image:
-    # Pillow turns TIFF files itself, and before 11 it left the tag.
+def _require_memory(image: PillowImage.Image, copies: int, name: str) -> None:
+    """Check that an image's pixels have room so many times: Pillow keeps four bytes of each.
+
+    Raises:
+        MemoryBudgetError: they have not.
+    """
+    width, height = image.size
+    size = 4 * width * height
+    room = available_memory() if size > _SMALL else None
+    if room is not None and copies * size > room:
+        raise MemoryBudgetError(
+            f"{name}: {width}x{height} pixels take {format_size(copies * size)} to decode or turn, "
+            f"{format_size(room)} are available; reduce the image first"
+        )
+
+
+def _upright(image: PillowImage.Image, name: str) -> PillowImage.Image:
+    # Pillow turns TIFF files itself, and before 11 it left the tag. To give a PNG's tags it decodes the whole file.
     method = None if image.format == "TIFF" else _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
     if method is None:
         return image
+    _require_memory(image, 1, name)
     return image.transpose(pillow("an image file").Transpose[method])
 
 
@@ -257,10 +280,11 @@ def _in_order(rgb: tuple[int, ...], order: str) -> tuple[int, ...]:
 
 def _laid_upon(pixels: NDArray[np.uint8], background: tuple[int, ...]) -> NDArray[np.uint8]:
     """[height, width, 4] with alpha last, laid upon a color in the same order of channels."""
-    alpha = pixels[..., 3:].astype(np.uint32)
-    mixed = pixels[..., :3] * alpha + np.array(background, np.uint32) * (255 - alpha)
-    rounded: NDArray[np.uint8] = ((mixed + 127) // 255).astype(np.uint8)
-    return rounded
+    laid = np.empty((*pixels.shape[:2], 3), np.uint8)
+    for row, below in zip(pixels, laid, strict=True):  # row by row, as the products take four times the memory
+        alpha = row[:, 3:].astype(np.uint32)
+        below[...] = (row[:, :3] * alpha + np.array(background, np.uint32) * (255 - alpha) + 127) // 255
+    return laid
 
 
 def _luminance(pixels: NDArray[np.uint8], order: str) -> NDArray[np.uint8]:

@@ -1,7 +1,5 @@
 """The ``boxes`` head of object detection: the model gives boxes and scores, many of them for the same object.
 
-Experimental: it was tried with small generated models only.
-
 ::
 
     head:
@@ -171,7 +169,10 @@ class BoxesHead:
         if self.columns[1] == "score":
             return boxes, scores_of(rest[:, :1], self.activation)[:, 0], _whole(rest[:, 1])
         if self.chosen is not None:
-            return boxes, scores_of(rest, self.activation)[:, 0], _whole(outputs[self.chosen][row].reshape(-1))
+            classes = _whole(outputs[self.chosen][row].reshape(-1))
+            if len(classes) != len(boxes):
+                raise BundleError(f"model: expected a class for each of {len(boxes)} boxes, found {len(classes)}")
+            return boxes, scores_of(rest, self.activation)[:, 0], classes
         objectness = self.columns[1] == "objectness"
         scores = scores_of(rest[:, 1:] if objectness else rest, self.activation)
         if objectness:

@@ -21,17 +21,17 @@ import numpy as np
 from ortolan.bundle.fields import Record, choice, integer
 from ortolan.errors import BundleError
 from ortolan.inputs.image_config import given_or
-from ortolan.tasks.image_input import ImageInput
+from ortolan.tasks.image_input import ImageInput, ImageRunner
 from ortolan.tasks.labels import only_output, read_labels, scores_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.labels import Activation
     from ortolan.tasks.runner import Encoded, Metric
-    from ortolan.types import Array, RunControl, Session
+    from ortolan.types import Array, Session
 
 TOP = 5
 _KEYS = ("input", "output", "activation", "labels", "top")
@@ -69,7 +69,7 @@ class ImageClassification:
     top: tuple[ScoredClass, ...]
 
 
-class ImageClassificationRunner:
+class ImageClassificationRunner(ImageRunner[ImageClassification]):
     """Image -> tensor -> scores -> the best classes."""
 
     metric: Metric = "label"
@@ -92,8 +92,7 @@ class ImageClassificationRunner:
         labels: label of each class, or None.
         top: number of classes in an answer.
         """
-        self.session = session
-        self._input = image_input
+        super().__init__(session, image_input)
         self._output = output
         self._activation = activation
         self._labels = labels
@@ -121,10 +120,6 @@ class ImageClassificationRunner:
             top=given_or(record, config, "top", integer(1, 1000), TOP),
         )
 
-    def encode(self, xs: Sequence[object]) -> Iterator[Encoded]:
-        """The runs that together answer all images; see `ortolan.tasks.runner.Runner`."""
-        return self._input.batches(xs)
-
     def decode(
         self,
         outputs: Mapping[str, Array],
@@ -137,31 +132,10 @@ class ImageClassificationRunner:
         """Number of the class with the largest score, the first of several equal ones."""
         return int(row[self._output].argmax())
 
-    def warm_up(self) -> None:
-        """Run the model on a small made-up image."""
-        self._input.warm_up(self.session)
-
-    def feeds(self, x: object) -> dict[str, Array]:
-        """The tensors of one image; errors as for `answer`."""
-        return self._input.one(x)[0]
-
-    def examples(self, count: int) -> list[dict[str, Array]]:
-        """Tensors of small made-up images, for golden samples."""
-        return self._input.examples(count)
-
-    def answer(self, x: object, control: RunControl | None = None) -> ImageClassification:
-        """The classes of one image.
-
-        Raises:
-            InputTypeError, InputError, StorageError, MissingPackageError: an image that cannot be used.
-            SessionError: the model failed.
-        """
-        feeds, _ = self._input.one(x)
-        return self._answer(self.session.run(feeds, control)[self._output][0])
-
     def _answer(self, numbers: Array) -> ImageClassification:
-        if self._labels is not None and len(numbers) != len(self._labels):
-            raise BundleError(f"model: expected {len(self._labels)} classes, as many as labels, found {len(numbers)}")
+        if numbers.ndim != 1 or (self._labels is not None and len(numbers) != len(self._labels)):
+            wanted = "" if self._labels is None else f"{len(self._labels)} "
+            raise BundleError(f"model: expected {wanted}numbers for every image, found {list(numbers.shape)}")
         scores = scores_of(numbers, self._activation)
         count = min(self._top, len(scores))
         # Only the best are sorted; of equal ones the first comes first.

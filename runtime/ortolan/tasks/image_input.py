@@ -1,9 +1,9 @@
-"""Images to the input tensor of a model, one by one or in batches of equal size."""
+"""What the image tasks share: images to the input tensor of a model, one by one or in batches of equal size."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ortolan.inputs.image_geometry import Placement
-    from ortolan.types import Array, Dim, Session, TensorSpec
+    from ortolan.types import Array, Dim, RunControl, Session, TensorSpec
+
+AnswerT = TypeVar("AnswerT")
+"""What a task answers with."""
 
 RUN_BYTES = 4 << 20
 """Most bytes of the input tensor of a run of several images: what the model computes from it is a multiple."""
@@ -132,6 +135,53 @@ class ImageInput:
         rows, tensors, placements = zip(*group, strict=True)
         tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
         return Encoded({self._name: tensor}, list(rows), list(placements))
+
+
+class ImageRunner(Generic[AnswerT]):
+    """A runner whose inputs are images: all of `ortolan.tasks.runner.Runner` but what the outputs mean."""
+
+    def __init__(self, session: Session, image_input: ImageInput) -> None:
+        """Args:
+        session: the model.
+        image_input: image to the model's input.
+        """
+        self.session = session
+        self._input = image_input
+
+    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[AnswerT]:
+        """The answers to the images at ``encoded.rows``."""
+        raise NotImplementedError
+
+    def decide(self, row: Mapping[str, Array]) -> int | None:  # noqa: ARG002 - part of Runner
+        """None: only a class is a decision."""
+        return None
+
+    def encode(self, xs: Sequence[object]) -> Iterator[Encoded]:
+        """The runs that together answer all images."""
+        return self._input.batches(xs)
+
+    def warm_up(self) -> None:
+        """Run the model on a small made-up image."""
+        self._input.warm_up(self.session)
+
+    def feeds(self, x: object) -> dict[str, Array]:
+        """The tensors of one image; errors as for `answer`."""
+        return self._input.one(x)[0]
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """Tensors of small made-up images, for golden samples."""
+        return self._input.examples(count)
+
+    def answer(self, x: object, control: RunControl | None = None) -> AnswerT:
+        """The answer to one image.
+
+        Raises:
+            InputTypeError, InputError, StorageError, MissingPackageError: an image that cannot be used.
+            MemoryBudgetError: too little memory is left to decode it.
+            SessionError: the model failed.
+        """
+        feeds, placement = self._input.one(x)
+        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0], [placement]))[0]
 
 
 def _check_fits(spec: TensorSpec, encoder: ImageEncoder) -> None:

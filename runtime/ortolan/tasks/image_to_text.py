@@ -24,19 +24,18 @@ import numpy as np
 from ortolan.bundle.fields import Record, array, choice, integer
 from ortolan.errors import BundleError, ManifestError
 from ortolan.inputs.image_config import given_or
-from ortolan.tasks.image_input import ImageInput
+from ortolan.tasks.image_input import ImageInput, ImageRunner
 from ortolan.tasks.labels import named, only_output, read_lines
-from ortolan.tasks.runner import Encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
-    from ortolan.tasks.runner import Metric
-    from ortolan.types import Array, RunControl, Session
+    from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.types import Array, Session
 
 _KEYS = ("input", "output", "activation", "charset", "append", "blank")
 
@@ -54,7 +53,7 @@ class RecognizedText:
     score: float
 
 
-class ImageToTextRunner:
+class ImageToTextRunner(ImageRunner[RecognizedText]):
     """Image -> tensor as wide as the text -> a class per step -> text."""
 
     metric: Metric = "tensor"
@@ -77,8 +76,7 @@ class ImageToTextRunner:
         symbols: text of each class; the blank's is empty.
         blank: class of the blank.
         """
-        self.session = session
-        self._input = image_input
+        super().__init__(session, image_input)
         self._output = output
         self._activation = activation
         self._symbols = symbols
@@ -111,10 +109,6 @@ class ImageToTextRunner:
             blank=blank,
         )
 
-    def encode(self, xs: Sequence[object]) -> Iterator[Encoded]:
-        """The runs that together answer all images; see `ortolan.tasks.runner.Runner`."""
-        return self._input.batches(xs)
-
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[RecognizedText]:  # noqa: ARG002 - of Runner
         """The answers to the images at ``encoded.rows``."""
         numbers = cast("NDArray[np.float32]", outputs[self._output])
@@ -123,31 +117,6 @@ class ImageToTextRunner:
                 f"model: expected numbers [batch, steps, {len(self._symbols)}], found {list(numbers.shape)}"
             )
         return [self._text(row) for row in numbers]
-
-    def decide(self, row: Mapping[str, Array]) -> None:
-        """A text is no index."""
-
-    def warm_up(self) -> None:
-        """Run the model on a small made-up image."""
-        self._input.warm_up(self.session)
-
-    def feeds(self, x: object) -> dict[str, Array]:
-        """The tensors of one image; errors as for `answer`."""
-        return self._input.one(x)[0]
-
-    def examples(self, count: int) -> list[dict[str, Array]]:
-        """Tensors of small made-up images, for golden samples."""
-        return self._input.examples(count)
-
-    def answer(self, x: object, control: RunControl | None = None) -> RecognizedText:
-        """The text in one image.
-
-        Raises:
-            InputTypeError, InputError, StorageError, MissingPackageError: an image that cannot be used.
-            SessionError: the model failed.
-        """
-        feeds, placement = self._input.one(x)
-        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0], [placement]))[0]
 
     def _text(self, numbers: NDArray[np.float32]) -> RecognizedText:
         """Of one image: [steps, classes]."""

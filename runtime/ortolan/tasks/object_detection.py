@@ -20,17 +20,17 @@ from ortolan.bundle.fields import Record
 from ortolan.errors import BundleError, ManifestError
 from ortolan.tasks.detection_boxes import BoxesHead
 from ortolan.tasks.detection_map import MapHead
-from ortolan.tasks.image_input import ImageInput
+from ortolan.tasks.image_input import ImageInput, ImageRunner
 from ortolan.tasks.labels import read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
     from ortolan.inputs.image_geometry import Placement
     from ortolan.tasks.runner import Encoded, Metric
-    from ortolan.types import Array, RunControl, Session
+    from ortolan.types import Array, Session
 
 _KEYS = ("input", "head", "labels")
 _HEADS: dict[object, type[MapHead | BoxesHead]] = {"map": MapHead, "boxes": BoxesHead}
@@ -72,7 +72,7 @@ class Detections:
     height: int
 
 
-class ObjectDetectionRunner:
+class ObjectDetectionRunner(ImageRunner[Detections]):
     """Image -> tensor -> what the head makes of the outputs -> back to the original image's coordinates."""
 
     metric: Metric = "tensor"
@@ -86,8 +86,7 @@ class ObjectDetectionRunner:
         head: outputs to objects.
         labels: label of each class, or None.
         """
-        self.session = session
-        self._input = image_input
+        super().__init__(session, image_input)
         self._head = head
         self._labels = labels
 
@@ -108,39 +107,10 @@ class ObjectDetectionRunner:
             raise BundleError(f"model: expected {len(labels)} classes, as many as labels, found {head.classes}")
         return cls(session, ImageInput.open(config, session), head, labels)
 
-    def encode(self, xs: Sequence[object]) -> Iterator[Encoded]:
-        """The runs that together answer all images; see `ortolan.tasks.runner.Runner`."""
-        return self._input.batches(xs)
-
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Detections]:
         """The answers to the images at ``encoded.rows``."""
         placements = cast("list[Placement]", encoded.context)
         return [self._detections(outputs, row, placement) for row, placement in enumerate(placements)]
-
-    def decide(self, row: Mapping[str, Array]) -> None:
-        """Objects are no single decision."""
-
-    def warm_up(self) -> None:
-        """Run the model on a small made-up image."""
-        self._input.warm_up(self.session)
-
-    def feeds(self, x: object) -> dict[str, Array]:
-        """The tensors of one image; errors as for `answer`."""
-        return self._input.one(x)[0]
-
-    def examples(self, count: int) -> list[dict[str, Array]]:
-        """Tensors of small made-up images, for golden samples."""
-        return self._input.examples(count)
-
-    def answer(self, x: object, control: RunControl | None = None) -> Detections:
-        """The objects in one image.
-
-        Raises:
-            InputTypeError, InputError, StorageError, MissingPackageError: an image that cannot be used.
-            SessionError: the model failed.
-        """
-        feeds, placement = self._input.one(x)
-        return self._detections(self.session.run(feeds, control), 0, placement)
 
     def _detections(self, outputs: Mapping[str, Array], row: int, placement: Placement) -> Detections:
         found = self._head.find(outputs, row, placement)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan.types import Array, RunControl, Session, TensorSpec
 
+AnswerT = TypeVar("AnswerT")
+"""What a task answers with."""
+
 _NAME = text(re.compile(r"[^\x00]{1,256}", re.DOTALL), "a name of 1 to 256 characters")
 _CONFIG = "task.config"
 _CLOSE = 1e-3
@@ -62,7 +65,50 @@ class Regression:
     values: Mapping[str, float]
 
 
-class TabularClassificationRunner:
+class _TabularRunner(Generic[AnswerT]):
+    """Rows to answers: what classification and regression share."""
+
+    def __init__(self, session: Session, columns: Columns) -> None:
+        self.session = session
+        self.columns = columns
+
+    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[AnswerT]:
+        """The answers to the rows at ``encoded.rows``."""
+        raise NotImplementedError
+
+    def encode(self, xs: Any) -> Iterator[Encoded]:
+        """The runs that together answer all rows: a list of rows or a 2-D array."""
+        return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
+
+    def examples(self, count: int) -> list[dict[str, Array]]:
+        """Rows of small whole numbers and empty strings."""
+        random = np.random.default_rng(0)
+        features = self.columns.features
+        largest = 2 if any(one.dtype == "bool" for one in features) else 16
+        rows = random.integers(0, largest, (count, len(features))).tolist()
+        strings = [one.dtype == STRINGS for one in features]
+        return [self.columns.one(["" if text else n for n, text in zip(row, strings, strict=True)]) for row in rows]
+
+    def warm_up(self) -> None:
+        """Answer a row of zeros and empty strings, unless the model refuses such a one."""
+        row = ["" if feature.dtype == STRINGS else 0 for feature in self.columns.features]
+        # A model may know its categories and refuse all others: no reason not to load it.
+        with contextlib.suppress(SessionError):
+            self.session.run(self.columns.one(row))
+
+    def answer(self, x: Row, control: RunControl | None = None) -> AnswerT:
+        """The answer to one row.
+
+        Raises:
+            InputTypeError: no row, or a value of the wrong type.
+            InputError: wrong names, another number of values, a missing value that may not be.
+            SessionError: the model failed.
+        """
+        feeds = self.columns.one(x)
+        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
+
+
+class TabularClassificationRunner(_TabularRunner[Classification]):
     """Row -> columns -> model -> label."""
 
     metric: Metric = "label"
@@ -76,8 +122,7 @@ class TabularClassificationRunner:
         labels: label of each column of the outputs.
         outputs: names of the model's outputs under ``probabilities``, ``scores`` and ``label``; None where it has none.
         """
-        self.session = session
-        self.columns = columns
+        super().__init__(session, columns)
         self.labels = tuple(labels)
         self._probabilities, self._scores, self._label = (outputs[key] for key in ("probabilities", "scores", "label"))
         self._positions = {label: i for i, label in enumerate(labels)}
@@ -111,14 +156,9 @@ class TabularClassificationRunner:
         columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
         return cls(session, columns, labels, outputs)
 
-    def encode(self, xs: Any) -> Iterator[Encoded]:
-        """The runs that together answer all rows: a list of rows or a 2-D array."""
-        return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
-
     def examples(self, count: int) -> list[dict[str, Array]]:
         """Rows of small whole numbers and empty strings, none of which is decided by rounding if enough are not."""
-        made = _examples(self.columns, 4 * count)
-        return sorted(made, key=self._is_close)[:count]
+        return sorted(super().examples(4 * count), key=self._is_close)[:count]
 
     def _is_close(self, feeds: dict[str, Array]) -> bool:
         answer = self.decode(self.session.run(feeds), Encoded(feeds, [0]))[0]
@@ -146,21 +186,6 @@ class TabularClassificationRunner:
         """Index of the label: the model's own decision if it gives one, else its largest number."""
         outputs = {name: np.asarray(value)[None] for name, value in row.items()}
         return self._positions[self.decode(outputs, Encoded({}, [0]))[0].label]
-
-    def warm_up(self) -> None:
-        """Answer a row of zeros and empty strings, unless the model refuses such a one."""
-        _warm_up(self.session, self.columns)
-
-    def answer(self, x: Row, control: RunControl | None = None) -> Classification:
-        """The label of one row.
-
-        Raises:
-            InputTypeError: no row, or a value of the wrong type.
-            InputError: wrong names, another number of values, a missing value that may not be.
-            SessionError: the model failed.
-        """
-        feeds = self.columns.one(x)
-        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
 
     def _rows(self, outputs: Mapping[str, Array], name: str | None, of_one: Any) -> Any:
         """The output as [rows, labels]; a single column is the second label's, and ``of_one`` gives the first one's."""
@@ -195,7 +220,7 @@ class TabularClassificationRunner:
         return Classification(self.labels[best], probabilities[best], likely, by_label)
 
 
-class TabularRegressionRunner:
+class TabularRegressionRunner(_TabularRunner[Regression]):
     """Row -> columns -> model -> numbers."""
 
     metric: Metric = "tensor"
@@ -207,8 +232,7 @@ class TabularRegressionRunner:
         output: name of the output with the numbers.
         targets: name of each of its columns.
         """
-        self.session = session
-        self.columns = columns
+        super().__init__(session, columns)
         self.targets = tuple(targets)
         self._output = output
 
@@ -231,14 +255,6 @@ class TabularRegressionRunner:
         columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
         return cls(session, columns, name, targets)
 
-    def encode(self, xs: Any) -> Iterator[Encoded]:
-        """The runs that together answer all rows: a list of rows or a 2-D array."""
-        return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
-
-    def examples(self, count: int) -> list[dict[str, Array]]:
-        """Rows of small whole numbers and empty strings."""
-        return _examples(self.columns, count)
-
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Regression]:
         """The answers to the rows at ``encoded.rows``."""
         values = outputs[self._output]
@@ -252,15 +268,6 @@ class TabularRegressionRunner:
 
     def decide(self, row: Mapping[str, Array]) -> None:
         """Numbers decide nothing."""
-
-    def warm_up(self) -> None:
-        """Answer a row of zeros and empty strings, unless the model refuses such a one."""
-        _warm_up(self.session, self.columns)
-
-    def answer(self, x: Row, control: RunControl | None = None) -> Regression:
-        """The numbers of one row; errors as for `TabularClassificationRunner.answer`."""
-        feeds = self.columns.one(x)
-        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
 
 
 def _label(value: object, at: str) -> Label:
@@ -290,20 +297,3 @@ def _check_numbers(spec: TensorSpec, columns: int, *, alone: bool) -> None:
         if len(shape) == 1 and alone:
             return
     raise BundleError(f"model: expected output {spec.name!r} to be floats of shape [rows, {columns}], found {spec}")
-
-
-def _examples(columns: Columns, count: int) -> list[dict[str, Array]]:
-    random = np.random.default_rng(0)
-    features = columns.features
-    rows = random.integers(
-        0, 2 if any(one.dtype == "bool" for one in features) else 16, (count, len(features))
-    ).tolist()
-    strings = [one.dtype == STRINGS for one in features]
-    return [columns.one(["" if text else n for n, text in zip(row, strings, strict=True)]) for row in rows]
-
-
-def _warm_up(session: Session, columns: Columns) -> None:
-    row = ["" if feature.dtype == STRINGS else 0 for feature in columns.features]
-    # A model may know its categories and refuse all others: no reason not to load it.
-    with contextlib.suppress(SessionError):
-        session.run(columns.one(row))

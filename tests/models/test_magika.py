@@ -1,10 +1,7 @@
-"""Real models of others, taken from the package registry when the tests run."""
+"""magika's file-type classifier (Apache-2.0), a foreign ONNX file: int32[N, 2048] -> float32[N, 214]."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,23 +12,17 @@ import ortolan
 from ortolan_convert.convert import convert
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def magika(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """magika's file-type classifier (Apache-2.0): int32[N, 2048] -> float32[N, 214]."""
-    room = tmp_path_factory.mktemp("magika")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "-d", str(room), "magika==1.0.3"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        pytest.skip(f"the package registry gives no magika: {done.stderr.strip().splitlines()[-1]}")
-    with zipfile.ZipFile(next(room.glob("magika-*"))) as wheel:
-        name = next(name for name in wheel.namelist() if name.endswith("model.onnx"))
-        (room / "model.onnx").write_bytes(wheel.read(name))
-    return room / "model.onnx"
+def magika(registry: Callable[..., Path]) -> Path:
+    """Its model.onnx."""
+    (model,) = (registry("magika==1.0.3") / "magika").rglob("model.onnx")
+    return model
 
 
 def test_a_foreign_model_becomes_a_bundle(magika: Path, tmp_path: Path) -> None:
