@@ -1,5 +1,7 @@
 """Whether a result can be relied on."""
 
+from dataclasses import replace
+
 import pytest
 
 from ortolan_bench.sensors import Usage
@@ -65,6 +67,41 @@ def test_quiet_machine_is_valid():
             "unknown",
             "the benchmark was interrupted before this candidate was finished: run it again",
         ),
+        (
+            {"usage": replace(QUIET, total_s=80.0, others_s=5.0, seconds=5.0)},
+            "invalid",
+            "other processes kept 1.0 cores busy (limit 0.5): stop them, or measure when the machine is idle",
+        ),
+        (
+            {"usage": replace(QUIET, others_s=0.9, worker_s=4.0, waited_s=1.0)},
+            "invalid",
+            "the worker's threads waited 18% of their time for a core that others had (limit 3%): "
+            "stop other processes, or give fewer --threads than there are cores",
+        ),
+        (
+            {"usage": replace(QUIET, seconds=5.0, major_faults=50)},
+            "invalid",
+            "the worker had to wait for 10.0 pages a second from storage (limit 2.0): the memory is too small for the "
+            "model and all else; free some, or measure fewer candidates at once",
+        ),
+        (
+            {"usage": replace(QUIET, throttling=("under-voltage",))},
+            "invalid",
+            "the supply voltage was too low, for which the board slows down: "
+            "use the power supply and cable made for it",
+        ),
+        (
+            {"usage": replace(QUIET, throttling=("clock capped", "throttled"))},
+            "invalid",
+            "the processor was throttled (clock capped, throttled): cool it, or measure what it can keep up, in "
+            "sustained mode",
+        ),
+        (
+            {"usage": replace(QUIET, clocks_hz=(1_800_000_000,) * 7 + (1_500_000_000,))},
+            "invalid",
+            "in 12% of the blocks the clock was more than 10% below its highest, 1800 MHz (limit 10%): "
+            "cool the machine, or set a fixed clock",
+        ),
     ],
 )
 def test_each_row_says_what_was_found_and_what_to_do(changes, verdict, text):
@@ -103,3 +140,63 @@ def test_one_process_that_drifts_among_five_is_no_verdict():
 def test_codes_are_unique():
     """A code names one row."""
     assert len({row.code for row in TABLE}) == len(TABLE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"throttling": ("throttled", "cpufreq cooling")},
+        {"clocks_hz": (1_800_000_000, 1_000_000_000, 1_000_000_000)},
+    ],
+)
+def test_throttled_steady_state_is_the_result_in_sustained_mode(changes):
+    """A board without a fan is measured as it runs in the field."""
+    found = evidence(usage=replace(QUIET, **changes))
+    assert judge(found, mode="burst")[0] == "invalid"
+    assert judge(found, mode="sustained") == ("valid", ())
+
+
+def test_a_weak_supply_is_no_steady_state():
+    """Under-voltage is a fault in either mode."""
+    found = evidence(usage=replace(QUIET, throttling=("throttled", "under-voltage")))
+    verdict, warnings = judge(found, mode="sustained")
+    assert (verdict, [warning.code for warning in warnings]) == ("invalid", ["under-voltage"])
+
+
+def test_still_heating_is_unknown_in_sustained_mode_only():
+    """What it can keep up is not reached; in burst mode it may heat as it likes."""
+    found = evidence(usage=replace(QUIET, temperature_first_c=48.0, temperature_last_c=70.0))
+    assert judge(found, mode="burst") == ("valid", ())
+    verdict, warnings = judge(found, mode="sustained")
+    assert verdict == "unknown"
+    assert str(warnings[0]) == (
+        "the processor was 22 °C warmer after the last block than before the first (limit 5): "
+        "what it can keep up is not reached; measure longer with --seconds"
+    )
+
+
+def test_streams_that_wait_for_each_other_are_no_fault():
+    """More threads than cores wait although nobody else runs."""
+    assert judge(evidence(usage=replace(QUIET, others_s=0.02, worker_s=9.0, waited_s=20.0))) == ("valid", ())
+
+
+def test_one_slow_clock_among_twenty_is_no_verdict():
+    """The governor may have slowed down before the clock was read."""
+    assert judge(evidence(usage=replace(QUIET, clocks_hz=(1_800_000_000,) * 19 + (600_000_000,))))[0] == "valid"
+
+
+def test_few_page_faults_in_a_short_run_are_no_verdict():
+    """Rates of less than a second say nothing."""
+    assert judge(evidence(usage=replace(QUIET, seconds=0.1, major_faults=2)))[0] == "valid"
+
+
+def test_what_a_machine_does_not_show_is_no_verdict():
+    """Without thermometers, clocks, throttle flags, waits and faults a result may be valid; the drift tells."""
+    hidden = replace(QUIET, waited_s=None, major_faults=None, throttling=None, clocks_hz=())
+    assert judge(evidence(usage=hidden), mode="burst") == ("valid", ())
+    assert judge(evidence(usage=hidden), mode="sustained") == ("valid", ())
+
+
+def test_quantities_every_machine_has_say_what_is_missing():
+    """Each row that makes a result unknown for it has words for it."""
+    assert {row.code for row in TABLE if row.unknown} == {"steal", "load", "swap"}

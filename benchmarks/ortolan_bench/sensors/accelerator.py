@@ -137,11 +137,12 @@ def _used(library: Any, device: ctypes.c_void_p) -> int | None:
 
 def _own(library: Any, device: ctypes.c_void_p, process: int) -> list[int]:
     """What the process has on one GPU: no figure or one."""
+    ask = getattr(library, "nvmlDeviceGetComputeRunningProcesses_v3", None)  # since driver 510
     room = 64
-    while room <= _MOST_PROCESSES:
+    while ask is not None and room <= _MOST_PROCESSES:
         infos = (_ProcessInfo * room)()
         count = ctypes.c_uint(room)
-        done = library.nvmlDeviceGetComputeRunningProcesses_v3(device, ctypes.byref(count), infos)
+        done = ask(device, ctypes.byref(count), infos)
         if done == _SUCCESS:
             own = {int(info.used_bytes) for info in infos[: count.value] if info.pid == process}
             return [max(own)] if own and max(own) != _NOT_AVAILABLE else []

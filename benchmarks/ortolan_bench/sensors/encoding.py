@@ -27,6 +27,7 @@ _CPU = ["total", "worker", "others", "stolen", "waited"]
 _TEMPERATURE = ["first", "highest", "last"]
 _ENERGY = ["meter", "joules", "watts", "counted_j", "sampled_w", "samples"]
 _MOST_BLOCKS = 10**6
+_MOST = 1e12  # seconds, joules, watts: what is beyond is no measurement
 
 
 def usage_to_json(usage: Usage) -> dict[str, object]:
@@ -63,14 +64,14 @@ def usage_from_json(value: object, at: str) -> Usage:
     record = Record(value, at, _KEYS)
     cpu = Record(record.get("cpu_s", _any), f"{at}.cpu_s", _CPU)
     temperature = Record(record.get("temperature_c", _any), f"{at}.temperature_c", _TEMPERATURE)
-    seconds, count, celsius = number(0), optional(integer()), optional(number(-273.15, 1000))
+    seconds, count, celsius = number(0, _MOST), optional(integer()), optional(number(-273.15, 1000))
     metered = record.get("energy", optional(_energy))
     timed = record.get("seconds", seconds)
     usage = Usage(
         seconds=timed,
         total_s=cpu.get("total", optional(seconds)),
         worker_s=cpu.get("worker", seconds),
-        others_s=cpu.get("others", optional(number(-1e9, 1e9))),
+        others_s=cpu.get("others", optional(number(-_MOST, _MOST))),
         stolen_s=cpu.get("stolen", optional(seconds)),
         waited_s=cpu.get("waited", optional(seconds)),
         swapped_pages=record.get("swapped_pages", count),
