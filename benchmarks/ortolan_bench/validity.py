@@ -28,6 +28,9 @@ MIN_SAMPLES = PERCENTILES[0][2]
 MIN_OBSERVED_S = 0.5
 """CPU seconds below which the kernel's 10 ms ticks say too little about other processes."""
 
+MAX_LOAD = 0.10
+"""Largest share of the CPU time that other processes may have."""
+
 CLOCK_DROP = 0.10
 """A block whose clock is this much below the highest one ran slower than the others."""
 
@@ -103,8 +106,12 @@ def _share(part: float | None, whole: float | None) -> float | None:
 
 
 def _cores_of_others(evidence: Evidence) -> float | None:
+    """Cores that others kept busy, on a machine of so many that this is within the share they may have."""
     usage = evidence.usage
-    return None if usage.seconds < MIN_OBSERVED_S or usage.others_s is None else usage.others_s / usage.seconds
+    share = _share(usage.others_s, usage.total_s)
+    if share is None or usage.others_s is None or usage.seconds < MIN_OBSERVED_S:
+        return None
+    return 0.0 if share > MAX_LOAD else usage.others_s / usage.seconds
 
 
 def _waiting(evidence: Evidence) -> float | None:
@@ -155,7 +162,7 @@ TABLE: tuple[Threshold, ...] = (
     Threshold(
         "load",
         "invalid",
-        0.10,
+        MAX_LOAD,
         lambda e: _share(e.usage.others_s, e.usage.total_s),
         "other processes used {value} of the CPU time (limit {limit}): stop them, or measure when the machine is idle",
         unknown="whether other processes used the CPU cannot be told: /proc/stat cannot be read, or too little was "

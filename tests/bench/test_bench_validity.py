@@ -1,10 +1,12 @@
 """Whether a result can be relied on."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from ortolan_bench.sensors import Usage
+from ortolan_bench.statistics import level
 from ortolan_bench.validity import TABLE, Evidence, judge
 
 QUIET = Usage(total_s=10.0, others_s=0.1, stolen_s=0.0, swapped_pages=0)
@@ -200,3 +202,68 @@ def test_what_a_machine_does_not_show_is_no_verdict():
 def test_quantities_every_machine_has_say_what_is_missing():
     """Each row that makes a result unknown for it has words for it."""
     assert {row.code for row in TABLE if row.unknown} == {"steal", "load", "swap"}
+
+
+def test_load_is_said_once():
+    """A busy core of two is a large share; the row for machines of many cores need not repeat it."""
+    _, warnings = judge(evidence(usage=replace(QUIET, others_s=5.0, seconds=5.0)))
+    assert [warning.code for warning in warnings] == ["load"]
+
+
+def levels(run, processes=5, blocks=4, runs=200):
+    """Levels of blocks whose samples ``run(random, process, block, number)`` gives, in seconds."""
+    random = Random(7)
+    return [
+        [level([run(random, process, block, number) for number in range(runs)], 1) for block in range(blocks)]
+        for process in range(processes)
+    ]
+
+
+def codes(run, **changes):
+    return [warning.code for warning in judge(evidence(block_levels_s=levels(run, **changes)))[1]]
+
+
+def test_trace_that_drifts():
+    """A clock that goes down by 5 % from block to block."""
+    assert codes(lambda random, _process, block, _number: (1 + 0.05 * block) * random.uniform(0.99, 1.01)) == [
+        "unstable"
+    ]
+
+
+def test_trace_with_bursts():
+    """Now and then ten slow runs in a row: the percentiles show them, the level of a block does not move."""
+    assert codes(lambda random, _process, _block, number: 3.0 if number % 50 < 10 else random.uniform(0.99, 1.01)) == []
+
+
+def test_trace_with_two_modes_within_a_process():
+    """Threads that are placed now here, now there: half of the blocks are slower by a third."""
+    assert codes(lambda random, _process, block, _number: random.uniform(0.99, 1.01) * (1 + block % 2 / 3)) == [
+        "unstable"
+    ]
+
+
+def test_trace_with_two_modes_between_processes():
+    """Each process is steady in its own mode: the interval over the processes shows it."""
+    assert codes(lambda random, process, _block, _number: random.uniform(0.99, 1.01) * (1 + process % 2 / 3)) == []
+
+
+def test_trace_with_a_heavy_tail():
+    """Pareto with infinite variance above a steady floor."""
+    assert codes(lambda random, *_: 1 + 0.02 * random.paretovariate(1.1)) == []
+
+
+def autocorrelated(coefficient):
+    """An AR(1) process of 3 % innovations."""
+    state = [0.0]
+
+    def run(random, *_):
+        state[0] = coefficient * state[0] + random.gauss(0, 0.03)
+        return 1.5 + state[0]
+
+    return run
+
+
+def test_trace_with_autocorrelation():
+    """A short memory averages out within a block; a long one moves whole blocks, and is found."""
+    assert codes(autocorrelated(0.5)) == []
+    assert codes(autocorrelated(0.999), runs=400) == ["unstable"]

@@ -33,14 +33,14 @@ def swapped_pages(base: str) -> int | None:
     """Pages swapped in or out since boot, from ``/proc/vmstat``."""
     rows = dict(line.split() for line in read(base, "/proc/vmstat").splitlines() if len(line.split()) == 2)
     numbers = [rows.get(key, "") for key in ("pswpin", "pswpout")]
-    return sum(int(number) for number in numbers) if all(_is_count(number) for number in numbers) else None
+    return sum(int(number) for number in numbers) if all(_is_count(number, 15) for number in numbers) else None
 
 
 def page_faults(base: str, process: int) -> tuple[int, int] | None:
     """Minor and major page faults of a process, fields 10 and 12 of ``/proc/PID/stat``."""
     # The command's name stands in parentheses and may itself hold spaces and parentheses.
     fields = read(base, f"/proc/{process}/stat").rpartition(")")[2].split()
-    if len(fields) < 10 or not (_is_count(fields[7]) and _is_count(fields[9])):
+    if len(fields) < 10 or not (_is_count(fields[7], 15) and _is_count(fields[9], 15)):
         return None
     return int(fields[7]), int(fields[9])
 
@@ -57,5 +57,5 @@ def waited_s(base: str, process: int) -> float | None:
     return sum(waits) * 1e-9 if waits else None
 
 
-def _is_count(word: str) -> bool:
-    return word.isascii() and word.isdecimal() and len(word) <= 20
+def _is_count(word: str, digits: int = 20) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) <= digits

@@ -8,9 +8,9 @@ Times are seconds, energy is joules, power watts, clocks hertz; null is what the
      "temperature_c": {"first": 48.3, "highest": 61.2, "last": 60.8},
      "clocks_hz": [1800000000, …],            of the fastest core, at the end of each block
      "throttling": ["clock capped"],          null if nothing could tell
-     "energy": {"meter": "RAPL package-0", "joules": 31.5, "watts": 6.2,
-                "counted_j": 31.5, "sampled_w": 0.0, "samples": 0}}           null without a meter; joules is null where
-                                              the meter cannot be believed or gave too few samples
+     "energy": {"meter": "RAPL package-0",    null without one
+                "joules": 31.5, "watts": 6.2,                null too if it cannot be believed or gave too few samples
+                "counted_j": 31.5, "sampled_w": 0.0, "samples": 0}}           as metered
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def usage_to_json(usage: Usage) -> dict[str, object]:
         "temperature_c": {key: getattr(usage, f"temperature_{key}_c") for key in _TEMPERATURE},
         "clocks_hz": list(usage.clocks_hz),
         "throttling": None if usage.throttling is None else list(usage.throttling),
-        "energy": None if usage.meter is None else energy,
+        "energy": energy,
     }
 
 
@@ -65,10 +65,9 @@ def usage_from_json(value: object, at: str) -> Usage:
     cpu = Record(record.get("cpu_s", _any), f"{at}.cpu_s", _CPU)
     temperature = Record(record.get("temperature_c", _any), f"{at}.temperature_c", _TEMPERATURE)
     seconds, count, celsius = number(0, _MOST), optional(integer()), optional(number(-273.15, 1000))
-    metered = record.get("energy", optional(_energy))
-    timed = record.get("seconds", seconds)
+    energy = Record(record.get("energy", _any), f"{at}.energy", _ENERGY)
     usage = Usage(
-        seconds=timed,
+        seconds=record.get("seconds", seconds),
         total_s=cpu.get("total", optional(seconds)),
         worker_s=cpu.get("worker", seconds),
         others_s=cpu.get("others", optional(number(-_MOST, _MOST))),
@@ -83,24 +82,14 @@ def usage_from_json(value: object, at: str) -> Usage:
         temperature_last_c=temperature.get("last", celsius),
         clocks_hz=record.get("clocks_hz", array(integer(1), most=_MOST_BLOCKS)),
         throttling=record.get("throttling", optional(array(_text))),
-        counted_j=_uncounted(timed) if metered is None else metered.get("counted_j", optional(seconds)),
-        sampled_w=0.0 if metered is None else metered.get("sampled_w", seconds),
-        power_samples=0 if metered is None else metered.get("samples", integer()),
-        meter=None if metered is None else metered.get("meter", _text),
+        counted_j=energy.get("counted_j", optional(seconds)),
+        sampled_w=energy.get("sampled_w", seconds),
+        power_samples=energy.get("samples", integer()),
+        meter=energy.get("meter", optional(_text)),
     )
-    if metered is not None:
-        _require_same(metered.get("joules", optional(seconds)), usage.energy_j, f"{at}.energy.joules")
-        _require_same(metered.get("watts", optional(seconds)), usage.power_w, f"{at}.energy.watts")
+    _require_same(energy.get("joules", optional(seconds)), usage.energy_j, f"{at}.energy.joules")
+    _require_same(energy.get("watts", optional(seconds)), usage.power_w, f"{at}.energy.watts")
     return usage
-
-
-def _energy(value: object, at: str) -> Record:
-    return Record(value, at, _ENERGY)
-
-
-def _uncounted(timed_s: float) -> float | None:
-    """Joules counted without a meter: none before the first block, unknown afterwards."""
-    return None if timed_s else 0.0
 
 
 def _require_same(stored: float | None, expected: float | None, at: str) -> None:

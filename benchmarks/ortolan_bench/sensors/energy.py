@@ -20,7 +20,8 @@ MAX_WATTS = 10_000.0
 """A meter that shows more is not believed."""
 
 STUCK_S = 0.05
-"""A counter that stands still for so long is not believed: RAPL counts about every millisecond."""
+"""A counter that stands still for so long is not believed: RAPL counts about every millisecond (Intel 64 and IA-32
+Architectures Software Developer's Manual, volume 3B, "RAPL Interfaces")."""
 
 _HOME = "/sys/class/powercap"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
@@ -70,18 +71,22 @@ class Machine:
             process: number of the worker whose waits and page faults are read; None leaves them unknown.
         """
         base = self._base
+        began_s = self._clock()
+        energy = rapl(base)
         times = counters.cpu_times(base)
         faults = None if process is None else counters.page_faults(base, process)
         state = probe_state(self._root)
         bits = self._firmware_bits() if state.throttle_bits is None else state.throttle_bits
         throttling, latched = thermal.throttling(base, bits)
+        # vcgencmd is a process of its own, here and where it samples power; workers end between blocks.
+        children = getrusage(RUSAGE_CHILDREN)
         return Reading(
             total_s=None if times is None else times.total_s,
             busy_s=None if times is None else times.busy_s,
             stolen_s=None if times is None else times.stolen_s,
             swapped_pages=counters.swapped_pages(base),
-            own_s=process_time(),
-            at_s=self._clock(),
+            own_s=process_time() + children.ru_utime + children.ru_stime,
+            began_s=began_s,
             waited_s=None if process is None else counters.waited_s(base, process),
             major_faults=None if faults is None else faults[1],
             minor_faults=None if faults is None else faults[0],
@@ -91,8 +96,9 @@ class Machine:
             throttling=throttling,
             latched_throttling=latched,
             throttle_events=thermal.throttle_events(base),
-            energy=rapl(base),
+            energy=energy,
             power=None if self._sampler is None else self._sampler.samples(),
+            ended_s=self._clock(),
         )
 
     def _firmware_bits(self) -> int | None:

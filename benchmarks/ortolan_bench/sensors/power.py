@@ -56,9 +56,8 @@ class PowerMeter:
 def find_power_meter(base: str, vcgencmd: Vcgencmd | None) -> PowerMeter | None:
     """The meter of this machine, None if it has none that shows anything now.
 
-    The INA3221 is sampled every 0.1 s, about a millisecond of waiting on its bus; the PMIC every 0.25 s, because each
-    time is a process of some milliseconds (on a Pi 5 there is no file to read instead:
-    https://github.com/ml-energy/zeus/issues/273).
+    The INA3221 is sampled every 0.1 s; the PMIC every 0.25 s, because each time is a process of its own (on a Pi 5
+    there is no file to read instead: https://github.com/ml-energy/zeus/issues/273).
     """
     channels = _ina3221_channels(base)
     for rails in _INPUT_RAILS:

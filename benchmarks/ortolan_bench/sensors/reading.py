@@ -44,8 +44,9 @@ class Reading:
         busy_s: of these, spent running something.
         stolen_s: of these, taken by the hypervisor for other guests.
         swapped_pages: pages swapped in or out since boot.
-        own_s: CPU seconds of this process.
-        at_s: seconds of a monotonic clock.
+        own_s: CPU seconds of this process and of those it has waited for.
+        began_s: seconds of a monotonic clock when the reading began.
+        ended_s: when it ended.
         waited_s: seconds the worker's threads were ready to run but had no core.
         major_faults: pages the worker had to wait for, since it started.
         minor_faults: pages the worker got without waiting.
@@ -64,7 +65,8 @@ class Reading:
     stolen_s: float | None
     swapped_pages: int | None
     own_s: float
-    at_s: float | None = None
+    began_s: float | None = None
+    ended_s: float | None = None
     waited_s: float | None = None
     major_faults: int | None = None
     minor_faults: int | None = None

@@ -24,7 +24,7 @@ class Usage:
     for what is observed at moments (temperature, clock, load, throttling, power) the blocks that know it speak.
 
     Args:
-        seconds: of the timed blocks, with the instrument's own work between the readings.
+        seconds: of the timed blocks, from the end of the reading before to the beginning of the one after.
         total_s: CPU seconds of all cores.
         worker_s: of these, spent by the worker.
         others_s: of these, spent by processes other than the instrument and its workers.
@@ -111,7 +111,7 @@ def usage(before: Reading, after: Reading, worker_s: float) -> Usage:
     """What happened between two readings, of which ``worker_s`` CPU seconds were the worker's."""
     busy = _change(before.busy_s, after.busy_s)
     mine = worker_s + after.own_s - before.own_s
-    seconds = _change(before.at_s, after.at_s) or 0.0
+    seconds = _change(before.ended_s, after.began_s) or 0.0
     sampled_w, power_samples, meter = _sampled(before, after)
     if after.energy:
         meter = f"RAPL {' + '.join(counter.name for counter in after.energy)}"

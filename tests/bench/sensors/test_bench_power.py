@@ -112,9 +112,18 @@ def test_nonsense_among_the_samples_is_left_out():
         sampler.close()
 
 
-def reading(at_s, sum_w, count):
+def reading(moment_s, sum_w, count):
     power = PowerSamples("rail", sum_w, count)
-    return Reading(total_s=None, busy_s=None, stolen_s=None, swapped_pages=None, own_s=0.0, at_s=at_s, power=power)
+    return Reading(
+        total_s=None,
+        busy_s=None,
+        stolen_s=None,
+        swapped_pages=None,
+        own_s=0.0,
+        began_s=moment_s,
+        ended_s=moment_s,
+        power=power,
+    )
 
 
 def test_energy_is_the_mean_power_over_the_timed_seconds():
