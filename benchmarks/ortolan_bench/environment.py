@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CPUFREQ = "/sys/devices/system/cpu/cpufreq"
 _DEVFREQ = "/sys/class/devfreq"
 _EMC = "/sys/kernel/debug/bpmp/debug/clk/emc"
+_EMC_CAP = "/sys/kernel/nvpmodel_clk_cap/emc"
 _JETSON_GPUS = (".gpu", ".ga10b", ".gv11b", ".gp10b")
 """How the devfreq names of Jetson GPUs end, e.g. ``17000000.gpu`` (Orin), ``17000000.gv11b`` (Xavier)."""
 
@@ -140,7 +141,8 @@ def core_clocks(base: str) -> list[dict[str, object]]:
 def device_clocks(base: str) -> list[dict[str, object]]:
     """Governor, limits and present clock of GPUs, memory and other devices, in hertz.
 
-    From devfreq; a Jetson's memory (EMC) is not there but in the firmware's debug files, which only root can read.
+    From devfreq; a Jetson's memory (EMC) is not there but in the firmware's debug files, which only root can read, and
+    its cap with nvpmodel's.
     """
     devices: list[dict[str, object]] = []
     for device in entries(base, _DEVFREQ):
@@ -154,15 +156,16 @@ def device_clocks(base: str) -> list[dict[str, object]]:
                 "highest_hz": max(steps, default=None),
             }
         )
-    rate = read_int(base, f"{_EMC}/rate")
-    if rate is not None:
+    rate, cap = read_int(base, f"{_EMC}/rate"), read_int(base, _EMC_CAP)
+    if rate is not None or cap is not None:
+        limits = [limit for limit in (read_int(base, f"{_EMC}/max_rate"), cap) if limit]
         locked = read_int(base, f"{_EMC}/mrq_rate_locked")
         devices.append(
             {
                 "device": "emc",
                 "governor": None if locked is None else "locked" if locked else "free",
                 "min_hz": read_int(base, f"{_EMC}/min_rate"),
-                "max_hz": read_int(base, f"{_EMC}/max_rate"),
+                "max_hz": min(limits, default=None),
                 "cur_hz": rate,
                 "highest_hz": None,
             }

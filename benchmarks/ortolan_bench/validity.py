@@ -122,6 +122,11 @@ def _waiting(evidence: Evidence) -> float | None:
     return _share(min(usage.waited_s, usage.others_s), usage.worker_s + usage.waited_s)
 
 
+def _stopped(evidence: Evidence) -> float | None:
+    usage = evidence.usage
+    return None if usage.stopped_s is None else _share(usage.stopped_s, usage.worker_s + usage.stopped_s)
+
+
 def _faults(evidence: Evidence) -> float | None:
     usage = evidence.usage
     return None if usage.major_faults is None else usage.major_faults / max(usage.seconds, 1.0)
@@ -184,6 +189,15 @@ TABLE: tuple[Threshold, ...] = (
         _waiting,
         "the worker's threads waited {value} of their time for a core that others had (limit {limit}): stop other "
         "processes, or give fewer --threads than there are cores",
+    ),
+    Threshold(
+        "quota",
+        "invalid",
+        0.02,
+        _stopped,
+        "the processor quota of this container or service was used up, and stopped it for {value} of its time (limit "
+        "{limit}): give it more or fewer --threads, or measure what it can keep up, in sustained mode",
+        modes=("burst",),
     ),
     Threshold(
         "swap",

@@ -81,6 +81,12 @@ def test_quiet_machine_is_valid():
             "stop other processes, or give fewer --threads than there are cores",
         ),
         (
+            {"usage": replace(QUIET, worker_s=4.0, stopped_s=1.0)},
+            "invalid",
+            "the processor quota of this container or service was used up, and stopped it for 20% of its time (limit "
+            "2%): give it more or fewer --threads, or measure what it can keep up, in sustained mode",
+        ),
+        (
             {"usage": replace(QUIET, seconds=5.0, major_faults=50)},
             "invalid",
             "the worker had to wait for 10.0 pages a second from storage (limit 2.0): the memory is too small for the "
@@ -148,6 +154,7 @@ def test_codes_are_unique():
     "changes",
     [
         {"throttling": ("throttled", "cpufreq cooling")},
+        {"worker_s": 4.0, "stopped_s": 1.0},
         {"clocks_hz": (1_800_000_000, 1_000_000_000, 1_000_000_000)},
     ],
 )

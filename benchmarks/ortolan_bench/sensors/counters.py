@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from ortolan.engine.threads import cgroups
 from ortolan.hardware.sysfiles import entries, read
 
 
@@ -55,6 +56,21 @@ def waited_s(base: str, process: int) -> float | None:
     rows = [read(base, f"{home}/{thread}/schedstat").split() for thread in entries(base, home)]
     waits = [int(row[1]) for row in rows if len(row) == 3 and _is_count(row[1])]
     return sum(waits) * 1e-9 if waits else None
+
+
+def stopped_s(base: str) -> float | None:
+    """CPU seconds for which the cgroups of this process were stopped, having used up their quota; None without any.
+
+    ``throttled_usec`` of ``cpu.stat`` in version 2, ``throttled_time`` in nanoseconds in version 1, summed over
+    processors and levels (Documentation/admin-guide/cgroup-v2.rst, Documentation/scheduler/sched-bwc.rst).
+    """
+    found = []
+    for _, group in cgroups(base, "cpu"):
+        rows = dict(line.split() for line in read(base, f"{group}/cpu.stat").splitlines() if len(line.split()) == 2)
+        for key, unit in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
+            if _is_count(rows.get(key, "")):
+                found.append(int(rows[key]) * unit)
+    return sum(found) if found else None
 
 
 def _is_count(word: str, digits: int = 20) -> bool:

@@ -3,7 +3,8 @@
 Times are seconds, energy is joules, power watts, clocks hertz; null is what the machine hides::
 
     {"seconds": 5.1,                          of the timed blocks
-     "cpu_s": {"total": 20.4, "worker": 5.0, "others": 0.1, "stolen": 0.0, "waited": 0.01},
+     "cpu_s": {"total": 20.4, "worker": 5.0, "others": 0.1, "stolen": 0.0, "waited": 0.01,
+               "stopped": null},
      "swapped_pages": 0, "major_faults": 0, "minor_faults": 12, "load_highest": 1.2,
      "temperature_c": {"first": 48.3, "highest": 61.2, "last": 60.8},
      "clocks_hz": [1800000000, …],            of the fastest core, at the end of each block
@@ -23,7 +24,7 @@ from ortolan_bench.sensors.usage import Usage
 
 _KEYS = ["seconds", "cpu_s", "swapped_pages", "major_faults", "minor_faults", "load_highest", "temperature_c"]
 _KEYS += ["clocks_hz", "throttling", "energy"]
-_CPU = ["total", "worker", "others", "stolen", "waited"]
+_CPU = ["total", "worker", "others", "stolen", "waited", "stopped"]
 _TEMPERATURE = ["first", "highest", "last"]
 _ENERGY = ["meter", "joules", "watts", "counted_j", "sampled_w", "samples"]
 _MOST_BLOCKS = 10**6
@@ -73,6 +74,7 @@ def usage_from_json(value: object, at: str) -> Usage:
         others_s=cpu.get("others", optional(number(-_MOST, _MOST))),
         stolen_s=cpu.get("stolen", optional(seconds)),
         waited_s=cpu.get("waited", optional(seconds)),
+        stopped_s=cpu.get("stopped", optional(seconds)),
         swapped_pages=record.get("swapped_pages", count),
         major_faults=record.get("major_faults", count),
         minor_faults=record.get("minor_faults", count),

@@ -8,6 +8,7 @@ containers hide them.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ortolan.hardware.sysfiles import entries, read, read_int
@@ -62,6 +63,23 @@ def counted(before: Sequence[EnergyCounter], after: Sequence[EnergyCounter], sec
             return None
         joules += change
     return joules
+
+
+def energy_advice(base: str) -> str | None:
+    """What to do where there is a counter that may not be read; None if there is none, or all can be.
+
+    Only a suggestion: readable counters let other users of the machine spy on what it computes
+    (https://platypusattack.com).
+    """
+    for zone in entries(base, _HOME, "intel-rapl:"):
+        path = f"{_HOME}/{zone}/energy_uj"
+        package = read(base, f"{_HOME}/{zone}/name").startswith("package")
+        if package and read_int(base, path) is None and Path(base + path).exists():
+            return (
+                f"energy is not measured: only root may read {path}; run as root, or allow it until the next start "
+                f"with sudo chmod a+r {_HOME}/*/energy_uj"
+            )
+    return None
 
 
 def _counter(base: str, zone: str, name: str) -> EnergyCounter | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ortolan.hardware.probe import probe_state
 from ortolan_bench.sensors import counters, thermal
-from ortolan_bench.sensors.energy import rapl
+from ortolan_bench.sensors.energy import energy_advice, rapl
 from ortolan_bench.sensors.power import PowerSampler, find_power_meter, find_vcgencmd
 from ortolan_bench.sensors.reading import Reading
 
@@ -88,6 +88,7 @@ class Machine:
             own_s=process_time() + children.ru_utime + children.ru_stime,
             began_s=began_s,
             waited_s=None if process is None else counters.waited_s(base, process),
+            stopped_s=counters.stopped_s(base),
             major_faults=None if faults is None else faults[1],
             minor_faults=None if faults is None else faults[0],
             load=state.load,
@@ -100,6 +101,10 @@ class Machine:
             power=None if self._sampler is None else self._sampler.samples(),
             ended_s=self._clock(),
         )
+
+    def advice(self) -> str | None:
+        """One sentence on energy that could be measured if somebody allowed it; None if there is nothing to do."""
+        return energy_advice(self._base)
 
     def _firmware_bits(self) -> int | None:
         """The throttle word of a Raspberry Pi whose kernel has no file for it, as on newer kernels of the Pi 5."""

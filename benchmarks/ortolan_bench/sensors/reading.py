@@ -48,6 +48,7 @@ class Reading:
         began_s: seconds of a monotonic clock when the reading began.
         ended_s: when it ended.
         waited_s: seconds the worker's threads were ready to run but had no core.
+        stopped_s: CPU seconds for which the quota of this container or service was used up.
         major_faults: pages the worker had to wait for, since it started.
         minor_faults: pages the worker got without waiting.
         load: runnable processes, average over one minute.
@@ -68,6 +69,7 @@ class Reading:
     began_s: float | None = None
     ended_s: float | None = None
     waited_s: float | None = None
+    stopped_s: float | None = None
     major_faults: int | None = None
     minor_faults: int | None = None
     load: float | None = None

@@ -30,6 +30,7 @@ class Usage:
         others_s: of these, spent by processes other than the instrument and its workers.
         stolen_s: of these, taken by the hypervisor.
         waited_s: seconds the worker's threads were ready to run but had no core.
+        stopped_s: CPU seconds for which the quota of this container or service was used up.
         swapped_pages: pages swapped in or out, by whomever.
         major_faults: pages the worker had to wait for.
         minor_faults: pages the worker got without waiting.
@@ -51,6 +52,7 @@ class Usage:
     others_s: float | None = 0.0
     stolen_s: float | None = 0.0
     waited_s: float | None = 0.0
+    stopped_s: float | None = 0.0
     swapped_pages: int | None = 0
     major_faults: int | None = 0
     minor_faults: int | None = 0
@@ -91,6 +93,7 @@ class Usage:
             others_s=_sum(self.others_s, other.others_s),
             stolen_s=_sum(self.stolen_s, other.stolen_s),
             waited_s=_sum(self.waited_s, other.waited_s),
+            stopped_s=_sum(self.stopped_s, other.stopped_s),
             swapped_pages=_sum(self.swapped_pages, other.swapped_pages),
             major_faults=_sum(self.major_faults, other.major_faults),
             minor_faults=_sum(self.minor_faults, other.minor_faults),
@@ -123,6 +126,7 @@ def usage(before: Reading, after: Reading, worker_s: float) -> Usage:
         others_s=None if busy is None else busy - mine,
         stolen_s=_change(before.stolen_s, after.stolen_s),
         waited_s=_change(before.waited_s, after.waited_s),
+        stopped_s=_change(before.stopped_s, after.stopped_s),
         swapped_pages=_change(before.swapped_pages, after.swapped_pages),
         major_faults=_change(before.major_faults, after.major_faults),
         minor_faults=_change(before.minor_faults, after.minor_faults),

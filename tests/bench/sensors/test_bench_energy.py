@@ -71,6 +71,26 @@ def test_without_a_range_a_wrap_is_unknown(computer):
     assert reading.energy[0].range_j is None
 
 
+def test_a_counter_only_root_may_read_is_no_meter(computer):
+    """Energy is unknown, and there is something to do about it."""
+    root = computer("x86-laptop")
+    assert Machine(root).advice() is None
+    counter = root / "sys/class/powercap/intel-rapl:0/energy_uj"
+    counter.unlink()
+    counter.mkdir()  # it is there and cannot be read, for root too
+    assert Machine(root).read().energy == ()
+    assert Machine(root).advice() == (
+        "energy is not measured: only root may read /sys/class/powercap/intel-rapl:0/energy_uj; run as root, or allow "
+        "it until the next start with sudo chmod a+r /sys/class/powercap/*/energy_uj"
+    )
+
+
+@pytest.mark.parametrize("name", ["container", "vm", "pi-4", "orin-nano"])
+def test_no_advice_where_there_is_no_counter(computer, name):
+    """Masked or absent: nothing that a command would change."""
+    assert Machine(computer(name)).advice() is None
+
+
 def test_energy_of_a_block_and_its_meter(computer):
     """Joules, mean watts, and what was metered."""
     before = Machine(computer("x86-laptop"), clock=lambda: 1.0).read()

@@ -66,6 +66,15 @@ def test_jetson_clocks_holds_every_clock_at_its_limit(computer):
     assert environment(computer("orin-nano", {**held, **gpu}))["power"]["jetson_clocks"] is False
 
 
+def test_memory_cap_that_everybody_may_read(computer):
+    """The firmware's debug files are root's; nvpmodel's cap is not."""
+    debug = "sys/kernel/debug/bpmp/debug/clk/emc"
+    hidden = {f"{debug}/{name}": None for name in ("rate", "min_rate", "max_rate", "mrq_rate_locked")}
+    root = computer("orin-nano", {**hidden, "sys/kernel/nvpmodel_clk_cap/emc": "2133000000\n"})
+    emc = environment(root)["device_clocks"][-1]
+    assert (emc["device"], emc["max_hz"], emc["cur_hz"], emc["governor"]) == ("emc", 2_133_000_000, None, None)
+
+
 def test_x86_laptop(computer):
     """Turbo, profile, battery, hyper-threading and energy preference decide as much as the governor does."""
     found = environment(computer("x86-laptop"))

@@ -30,6 +30,21 @@ def test_waits_and_faults_of_the_worker(computer, worker):
     assert (found.waited_s, found.major_faults, found.minor_faults) == (pytest.approx(0.05), 4, 100)
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "path", "rows"),
+    [
+        ("0::/\n", "sys/fs/cgroup/cpu.stat", "usage_usec 9\nnr_throttled 3\nthrottled_usec {micro}\n"),
+        ("3:cpu,cpuacct:/\n", "sys/fs/cgroup/cpu,cpuacct/cpu.stat", "nr_periods 9\nthrottled_time {micro}000\n"),
+    ],
+)
+def test_a_quota_that_is_used_up(computer, cgroup, path, rows):
+    """Both versions of control groups count the time a container was stopped for it."""
+    before = read(computer("container", {"proc/self/cgroup": cgroup, path: rows.format(micro=100_000)}))
+    after = read(computer("container", {path: rows.format(micro=350_000)}))
+    assert usage(before, after, 0.0).stopped_s == pytest.approx(0.25)
+    assert read(computer("container", {path: "nr_throttled\nthrottled_usec x\n"})).stopped_s is None
+
+
 @pytest.mark.parametrize("changes", [{"schedstat": "x y z\n"}, {"schedstat": ""}])
 def test_a_kernel_without_schedstat(computer, worker, changes):
     """The wait is unknown."""
