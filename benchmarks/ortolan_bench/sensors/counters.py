@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from ortolan.engine.threads import cgroups
 from ortolan.hardware.sysfiles import entries, read
 
 
@@ -64,6 +63,8 @@ def stopped_s(base: str) -> float | None:
     ``throttled_usec`` of ``cpu.stat`` in version 2, ``throttled_time`` in nanoseconds in version 1, summed over
     processors and levels (Documentation/admin-guide/cgroup-v2.rst, Documentation/scheduler/sched-bwc.rst).
     """
+    from ortolan.engine.threads import cgroups
+
     found = []
     for _, group in cgroups(base, "cpu"):
         rows = dict(line.split() for line in read(base, f"{group}/cpu.stat").splitlines() if len(line.split()) == 2)
