@@ -153,7 +153,7 @@ def test_codes_are_unique():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"throttling": ("throttled", "cpufreq cooling")},
+        {"throttling": ("throttled", "clock lowered by the kernel for heat")},
         {"worker_s": 4.0, "stopped_s": 1.0},
         {"clocks_hz": (1_800_000_000, 1_000_000_000, 1_000_000_000)},
     ],

@@ -18,7 +18,7 @@ _MAX_KHZ = 10**7  # a clock beyond is a lie
 UNDER_VOLTAGE = "under-voltage"
 """The phrase for a weak power supply: unlike heat, it is no property of the board."""
 
-COOLING = "cpufreq cooling"
+COOLING = "clock lowered by the kernel for heat"
 _NOW, _LATCHED = " now", " since start"
 
 
@@ -49,11 +49,11 @@ def throttling(base: str, bits: int | None) -> tuple[frozenset[str] | None, froz
     alarms = [read_int(base, f"{chip}/in0_lcrit_alarm") for chip in hwmon_chips(base, "rpi_volt")]
     if any(alarm == 1 for alarm in alarms):
         now.add(UNDER_VOLTAGE)
-    if is_cooling(base):
+    cooling = is_cooling(base)
+    if cooling:
         now.add(COOLING)
-    seen = bits is not None or any(alarm is not None for alarm in alarms)
-    known = seen or bool(entries(base, "/sys/class/thermal", "cooling_device")) or bool(throttle_events(base))
-    return frozenset(now) if known else None, frozenset(_stripped(phrases, _LATCHED))
+    seen = bits is not None or cooling is not None or any(alarm is not None for alarm in alarms)
+    return frozenset(now) if seen or throttle_events(base) else None, frozenset(_stripped(phrases, _LATCHED))
 
 
 def throttle_events(base: str) -> tuple[tuple[str, int], ...]:

@@ -153,13 +153,19 @@ def _hertz(kilohertz: int | None) -> int | None:
     return kilohertz * 1000 if kilohertz is not None and 0 < kilohertz * 1000 < _MAX_HZ else None
 
 
-def is_cooling(base: str) -> bool:
-    """Whether the kernel holds the processor's clock down for its heat right now (a cpufreq cooling device)."""
+def is_cooling(base: str) -> bool | None:
+    """Whether the kernel holds the processor's clock down for its heat right now; None if it has no means to.
+
+    Those are cooling devices of cpufreq (``cpufreq-cpu0``, ``thermal-cpufreq-0``) and, with ACPI, ``Processor``. Fans
+    are cooling devices too.
+    """
     thermal = "/sys/class/thermal"
-    return any(
-        "cpu" in read(base, f"{thermal}/{name}/type") and (read_int(base, f"{thermal}/{name}/cur_state") or 0) > 0
+    states = [
+        read_int(base, f"{thermal}/{name}/cur_state") or 0
         for name in entries(base, thermal, "cooling_device")
-    )
+        if re.search(r"cpu|^Processor", read(base, f"{thermal}/{name}/type"))
+    ]
+    return max(states) > 0 if states else None
 
 
 def _caches(base: str) -> tuple[Cache, ...]:

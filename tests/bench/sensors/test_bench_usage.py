@@ -6,6 +6,7 @@ import pytest
 
 from ortolan.errors import ManifestError
 from ortolan_bench.sensors import Machine, Reading, Usage, read, usage, usage_from_json, usage_to_json
+from ortolan_bench.sensors.thermal import COOLING
 
 THERMAL = "sys/class/thermal"
 
@@ -131,7 +132,18 @@ def test_the_alarm_of_the_supply_counts_without_the_firmware_word(computer):
 
 def test_a_clock_lowered_by_the_kernel_for_heat(computer):
     """The cpufreq cooling device is at work."""
-    assert read(computer("pi-4", {f"{THERMAL}/cooling_device0/cur_state": "1\n"})).throttling == {"cpufreq cooling"}
+    assert read(computer("pi-4", {f"{THERMAL}/cooling_device0/cur_state": "1\n"})).throttling == {COOLING}
+
+
+def test_passive_cooling_of_acpi(computer):
+    """A laptop's kernel lowers the clock through a device called Processor; offsets and fans are none."""
+    assert read(computer("x86-laptop", {f"{THERMAL}/cooling_device0/cur_state": "2\n"})).throttling == {COOLING}
+
+
+def test_cooling_devices_that_say_nothing_of_the_processor(computer):
+    """In a container that hides the throttle counts the state is unknown, not good."""
+    files = {f"{THERMAL}/cooling_device8/type": "TCC Offset\n", f"{THERMAL}/cooling_device8/cur_state": "10\n"}
+    assert read(computer("container", files)).throttling is None
 
 
 @pytest.mark.parametrize("answer", ["", "throttled=\n", "throttled=0xZZ\n", "VCHI initialization failed\n"])
