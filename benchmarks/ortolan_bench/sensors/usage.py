@@ -145,7 +145,10 @@ def usage(before: Reading, after: Reading, worker_s: float) -> Usage:
 
 
 def _throttling(before: Reading, after: Reading) -> tuple[str, ...] | None:
-    """What held the clock down at either end or, as far as something remembers it, between them."""
+    """What held the clock down at either end or, as far as something remembers it, between them.
+
+    A bit of the firmware's that is latched already tells no more.
+    """
     if before.throttling is None and after.throttling is None:
         return None
     found = (before.throttling or frozenset()) | (after.throttling or frozenset())

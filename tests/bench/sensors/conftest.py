@@ -1,4 +1,8 @@
-"""Machines as their files show them. Each tree says which public capture its facts come from."""
+"""Machines as their files show them. Each tree says which public capture its facts come from.
+
+The facts are which files there are, what they are called and how they look. Figures that no capture gives, such as the
+counters of /proc, are those of a board that does little.
+"""
 
 import pytest
 
@@ -117,7 +121,8 @@ MACHINES = {
         **_policy(0, range(4), 1800000, 600000, 1800000, "ondemand", "cpufreq-dt"),
     },
     # Chips cpu_thermal, rp1_adc, pwmfan and rpi_volt, and no file with watts: github.com/ml-energy/zeus/issues/273.
-    # No get_throttled file; the pwm-fan is a cooling device: github.com/MichaIng/DietPi/issues/6676.
+    # The firmware's node is soc@107c000000:firmware, and newer kernels have no get_throttled file:
+    # github.com/beyondessential/bliti. The fan is a cooling device: github.com/MichaIng/DietPi/issues/6676.
     "pi-5": {
         **_common(),
         "proc/device-tree/model": "Raspberry Pi 5 Model B Rev 1.0\0",
@@ -133,8 +138,9 @@ MACHINES = {
     },
     # Mode 15W; clocks of processor, GPU and memory of an Orin Nano developer kit as jetson_clocks --show of the
     # nvpmodel snap's documentation prints them (JetPack 6). /sys/class/devfreq/17000000.gpu:
-    # github.com/rbonghi/jetson_stats/pull/867. INA3221 with unreadable channels that are switched off, at i2c 0x40 and
-    # 0x41: github.com/alumet-dev/alumet/issues/212. Rails: github.com/energymon/energymon, jetson/JetsonPowerRails.md.
+    # github.com/rbonghi/jetson_stats/pull/867. The monitor's files, of which those of channels that are switched off
+    # cannot be read: github.com/alumet-dev/alumet/issues/212; its rails: github.com/energymon/energymon,
+    # jetson/JetsonPowerRails.md.
     # soctherm_oc with oc*_event_cnt: NVIDIA's Jetson Linux Developer Guide r36.3, Jetson Orin, over-current throttling.
     "orin-nano": {
         **_common(),
