@@ -51,7 +51,7 @@ def cpu_quota(root: Path = Path("/")) -> float | None:
     """
     base = str(root).rstrip("/")
     quotas = []
-    for version, group in _groups(base, "cpu"):
+    for version, group in cgroups(base, "cpu"):
         fields = (
             read(base, f"{group}/cpu.max").split()
             if version == 2
@@ -68,13 +68,13 @@ def _in_cpusets(base: str, allowed: frozenset[int]) -> frozenset[int]:
 
     Linux keeps the affinity inside of them; sandboxes that emulate it (gVisor) do not always.
     """
-    for version, group in _groups(base, "cpuset"):
+    for version, group in cgroups(base, "cpuset"):
         name = "cpuset.cpus.effective" if version == 2 else "cpuset.effective_cpus"
         allowed = (allowed & _numbers(read(base, f"{group}/{name}"))) or allowed
     return allowed
 
 
-def _groups(base: str, controller: str) -> Iterator[tuple[int, str]]:
+def cgroups(base: str, controller: str) -> Iterator[tuple[int, str]]:
     """Version and directory of the process's cgroups that may have files of a controller, from the root down.
 
     A container that sees the host's path finds its own group at the mount's root; missing directories read as empty.
