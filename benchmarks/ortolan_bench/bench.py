@@ -87,7 +87,7 @@ def run_bench(
     from ortolan.hardware.probe import probe, probe_state
     from ortolan_bench.subject import Subject
 
-    _check(seconds, processes, seed, timeout)
+    check_settings(seconds, processes, seed, timeout)
     subject = Subject(path)
     targets = subject.targets(variants, providers, threads)
     workload = subject.workload(inputs)
@@ -168,7 +168,8 @@ def _remember(result: BenchResult) -> None:
         store(measurement)
 
 
-def _check(seconds: float, processes: int, seed: int, timeout: float) -> None:
+def check_settings(seconds: float, processes: int, seed: int, timeout: float) -> None:
+    """UsageError for settings that make no sense."""
     if not (math.isfinite(seconds) and 0 < seconds <= MAX_SECONDS):
         raise UsageError(f"expected more than 0 and at most {MAX_SECONDS:.0f} seconds per candidate, got {seconds:g}")
     if not 1 <= processes <= MAX_PROCESSES:

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ortolan.errors import MeasurementError, UsageError
+from ortolan_bench.compare_cli import (
+    Request,
+    bench_against,
+    fail_above_option,
+    markdown_option,
+    parse_limit,
+    shower,
+)
 
 if TYPE_CHECKING:
     from ortolan_bench.progress import Progress
@@ -34,10 +42,18 @@ class InvalidMeasurementError(MeasurementError):
     metavar="DATA",
     help="Inputs: .txt, .csv, .tsv or .jsonl (column text), or .npz.  [default: golden samples]",
 )
-@click.option("--seconds", type=float, default=5.0, show_default=True, help="Steady state per candidate.")
-@click.option("--processes", type=int, default=5, show_default=True, help="Worker processes per candidate.")
+@click.option("--seconds", type=float, help="Steady state per candidate.  [default: 5; with --against 10]")
+@click.option("--processes", type=int, help="Worker processes per candidate.  [default: 5; with --against 20]")
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Compare with OTHER, in pairs of processes that take turns: a variant, another bundle's path, or KEY=VALUE,… "
+    "with bundle, variant, provider, threads, python (of an environment with another onnxruntime).",
+)
+@fail_above_option
 @click.option("--strict", is_flag=True, help="Exit with status 1 unless every result is valid.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON (schema ortolan.bench/1).")
+@markdown_option
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="RESULT.json", help="Write the result, samples included."
 )
@@ -47,10 +63,13 @@ def bench(
     variant: str,
     threads: str | None,
     inputs: Path | None,
-    seconds: float,
-    processes: int,
+    seconds: float | None,
+    processes: int | None,
+    against: str | None,
+    fail_above: str | None,
     strict: bool,
     as_json: bool,
+    markdown: bool,
     output: Path | None,
 ) -> None:
     """Measure latency and memory of every variant on this machine.
@@ -62,20 +81,35 @@ def bench(
     from ortolan_bench.bench import BenchInterrupted, run_bench
     from ortolan_bench.result_json import check_target
 
+    if against is None and (fail_above is not None or markdown):
+        raise UsageError("--fail-above and --markdown need --against OTHER: there is nothing to compare with")
     if output is not None:
         check_target(output)
     show = _show_progress if sys.stderr.isatty() else None
+    request = Request(
+        variants=None if variant == "all" else _names(variant, "--variant"),
+        providers=_names(provider, "--provider"),
+        threads=_thread_counts(threads),
+        inputs=inputs,
+        progress=show,
+    )
+    if seconds is not None:
+        request["seconds"] = seconds
+    if processes is not None:
+        request["processes"] = processes
     try:
-        result = run_bench(
-            path,
-            variants=None if variant == "all" else _names(variant, "--variant"),
-            providers=_names(provider, "--provider"),
-            threads=_thread_counts(threads),
-            inputs=inputs,
-            seconds=seconds,
-            processes=processes,
-            progress=show,
-        )
+        if against is not None:
+            bench_against(
+                path,
+                against,
+                request,
+                limit=parse_limit(fail_above),
+                strict=strict,
+                show=shower(as_json, markdown),
+                output=output,
+            )
+            return
+        result = run_bench(path, **request)
     except BenchInterrupted as interrupted:
         _deliver(interrupted.result, as_json, output)
         click.echo("interrupted: what was measured until then is above", err=True)

@@ -56,6 +56,7 @@ class Target:
         variant: name given to ``load``; None for a bare model.
         digest: of the variant's files.
         declared: fidelity it had when it was converted; None where there are no golden answers to compare with.
+        spawn: starts its workers; None for the instrument's own.
     """
 
     candidate: Candidate
@@ -63,6 +64,7 @@ class Target:
     variant: str | None
     digest: str
     declared: Fidelity | None
+    spawn: Callable[[], Worker] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,7 @@ class Settings:
         seed: of the shuffling.
         timeout: seconds a worker may take to start, load, check, or beyond a block's own time.
         room: bytes the workers alive at the same time may need together; None for no limit.
+        together: whether the candidates are only of use together: when one fails, the rest does not go on.
     """
 
     seconds: float = 5.0
@@ -82,6 +85,7 @@ class Settings:
     seed: int = 0
     timeout: float = 300.0
     room: int | None = None
+    together: bool = False
 
     @property
     def block_s(self) -> float:
@@ -154,6 +158,8 @@ class Instrument:
             for index in range(len(self._targets)):
                 self._step("check", index, self._qualify)
             for step in self._plan():
+                if self._settings.together and any(found.failure is not None for found in self._found):
+                    break
                 self._carry_out(step)
             self.complete = True
         finally:
@@ -209,7 +215,7 @@ class Instrument:
     def _open(self, index: int) -> float:
         """Start a worker and load the candidate in it; gives the seconds of the load."""
         target = self._targets[index]
-        worker = self._workers[index] = self._spawn()
+        worker = self._workers[index] = (target.spawn or self._spawn)()
         self.hello = self.hello or worker.hello
         config = target.candidate.config
         loaded = worker.ask(

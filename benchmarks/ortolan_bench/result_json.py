@@ -89,12 +89,22 @@ def to_json(result: BenchResult) -> dict[str, object]:
 
 def dumps(result: BenchResult) -> str:
     """The schema as text: indented, but every list of numbers on one line."""
-    text = json.dumps(to_json(result), indent=2, ensure_ascii=False, allow_nan=False)
+    return indented(to_json(result))
+
+
+def indented(data: object) -> str:
+    """JSON that people can read too: indented, but every list of numbers on one line."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False)
     return re.sub(r"\[\s+([-+0-9.eE,\s]+?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text) + "\n"
 
 
 def write(result: BenchResult, path: Path) -> None:
-    """Write a result file beside its place and rename it there.
+    """Write a result file; see `write_text`."""
+    write_text(dumps(result), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a file beside its place and rename it there.
 
     Raises:
         StorageError: it cannot be written; an older file there is untouched.
@@ -103,7 +113,7 @@ def write(result: BenchResult, path: Path) -> None:
     try:
         try:
             with partial.open("x", encoding="utf-8", errors="surrogatepass") as file:
-                file.write(dumps(result))
+                file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
