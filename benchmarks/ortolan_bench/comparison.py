@@ -162,7 +162,7 @@ def compare(
         if figure.single is not None:
             row = _single(figure, values, tolerance)
         elif design == "paired":
-            row = _paired(figure, figure.pairs(base, new, inputs), values, error, tolerance)
+            row = _paired(figure, pair_differences(figure, base, new, inputs), values, error, tolerance)
         else:
             row = _stored(figure, values, error, tolerance)
         rows.append(row)
@@ -171,6 +171,12 @@ def compare(
     return Comparison(
         base=names[0], new=names[1], figures=tuple(rows), missing=tuple(missing), problems=tuple(problems)
     )
+
+
+def pair_differences(figure: Figure, base: CandidateResult, new: CandidateResult, inputs: int) -> list[float]:
+    """Per pair of processes, the logarithm of new / base: the median over their blocks, which one burst cannot move."""
+    pairs = figure.pairs(base, new, inputs)
+    return [median(log(after / before) for before, after in blocks) for blocks in pairs]
 
 
 def _problems(*sides: tuple[CandidateResult, str]) -> list[str]:
@@ -189,21 +195,20 @@ def _problems(*sides: tuple[CandidateResult, str]) -> list[str]:
 
 def _paired(
     figure: Figure,
-    pairs: Sequence[Sequence[tuple[float, float]]],
+    differences: Sequence[float],
     values: tuple[Sequence[float], Sequence[float]],
     error: float,
     tolerance: float,
 ) -> FigureComparison:
-    # The median of a pair's block ratios: a burst that hits one block of one side hits one ratio.
     shift = Shift(log(median(values[1]) / median(values[0])), -inf, inf)
-    if pairs:
-        shift = paired_shift([median(log(new / base) for base, new in blocks) for blocks in pairs], error)
-    verdict = _verdict(shift, tolerance)
+    if differences:
+        shift = paired_shift(differences, error)
+    verdict, pairs = _verdict(shift, tolerance), len(differences)
     more: int | None = None
     if verdict == "cannot tell":
         known = isfinite(shift.half)
-        more = more_pairs(shift, _wanted(shift, tolerance), len(pairs)) if known else fewest_pairs(error) - len(pairs)
-    return _row(figure, values, shift, verdict, (len(pairs), len(pairs)), more)
+        more = more_pairs(shift, _wanted(shift, tolerance), pairs) if known else fewest_pairs(error) - pairs
+    return _row(figure, values, shift, verdict, (pairs, pairs), more)
 
 
 def _stored(

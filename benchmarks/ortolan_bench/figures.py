@@ -66,7 +66,9 @@ class Figure:
         of_samples = self.of_samples
         found = []
         for ours, theirs in zip(base.blocks_s, new.blocks_s, strict=False):
-            blocks = [(a, b) for a, b in zip(ours, theirs, strict=False) if a and b]
+            # As many samples of both: a median of more would be another figure. Blocks end early on a busy machine.
+            lengths = [min(len(a), len(b)) for a, b in zip(ours, theirs, strict=False)]
+            blocks = [(a[:n], b[:n]) for n, a, b in zip(lengths, ours, theirs, strict=False) if n]
             joined = [(_joined(a for a, _ in blocks), _joined(b for _, b in blocks))]
             chosen = blocks if all(min(map(len, pair)) >= self.fewest for pair in blocks) else joined
             if chosen and min(len(samples) for pair in chosen for samples in pair) >= self.fewest:

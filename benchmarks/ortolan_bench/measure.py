@@ -77,7 +77,8 @@ class Settings:
         seed: of the shuffling.
         timeout: seconds a worker may take to start, load, check, or beyond a block's own time.
         room: bytes the workers alive at the same time may need together; None for no limit.
-        together: whether the candidates are only of use together: when one fails, the rest does not go on.
+        together: whether the candidates are only of use together: their blocks have the same number of runs, and when
+            one fails, the rest does not go on.
     """
 
     seconds: float = 5.0
@@ -253,21 +254,28 @@ class Instrument:
         found.first_runs.append(first_run_s)
         found.settled.append(warmed.settled)
         found.blocks.append([])
+        if found.run_s is None:
+            found.run_s = warmed.mean_s
+
+    def _count(self, found: _Findings) -> int:
+        """Runs per block: the same number in every process, so that each weighs the same."""
         if not found.count:
-            # The same number in every process, so that each weighs the same.
-            found.count = block_count(
-                self._settings.block_s, warmed.mean_s, self._workload.count, MAX_SAMPLES // BLOCKS
-            )
+            alike = self._found if self._settings.together else [found]
+            # Of candidates that are compared, the same for all: a median of more samples is another figure.
+            run_s = max(one.run_s or 0.0 for one in alike)
+            found.count = block_count(self._settings.block_s, run_s, self._workload.count, MAX_SAMPLES // BLOCKS)
+        return found.count
 
     def _block(self, index: int, step: Step) -> None:
         found = self._found[index]
         limit_s = _LIMIT * self._settings.block_s
+        count = self._count(found)
         before = self._read_sensors()
         reply = self._workers[index].ask(
             "block",
             timeout=self._settings.timeout + limit_s,
-            count=found.count,
-            offset=(step.process * BLOCKS + step.block) * found.count,
+            count=count,
+            offset=(step.process * BLOCKS + step.block) * count,
             limit_s=limit_s,
         )
         after = self._read_sensors()

@@ -59,6 +59,7 @@ class FakeMachine:
         self.runs_ns = {}
         self.fail = {}
         self.settled = True
+        self.warm_up_s = {}
         self.worst = 0.0
         self.seconds = 0.0
         self.others = 0.0
@@ -113,7 +114,7 @@ class FakeWorker:
         return {"first_run_s": 0.002}
 
     def _warm_up(self, **_):
-        return {"settled": self.machine.settled, "mean_s": 1e-3}
+        return {"settled": self.machine.settled, "mean_s": self.machine.warm_up_s.get(self.variant, 1e-3)}
 
     def _block(self, count, offset, limit_s):
         run_ns = self.machine.runs_ns.get(self.variant, 1_000_000)

@@ -225,3 +225,13 @@ def test_options_of_a_comparison_need_one(linear_bundle, option):
     """What they would apply to is named."""
     with pytest.raises(UsageError, match="need --against OTHER"):
         CliRunner().invoke(bench, [str(linear_bundle), *option, *QUICK], catch_exceptions=False)
+
+
+def test_both_sides_run_the_same_inputs_equally_often(against, machine):
+    """The slower one's warm-up says how often: a median of more samples is not the same figure."""
+    machine.warm_up_s = {"fp32": 1e-3, "twin": 2e-3}
+    report = against(processes=10)
+    counts = {
+        len(block) for side in (report.base, report.new) for blocks in side.results[0].blocks_s for block in blocks
+    }
+    assert counts == {12}  # 25 ms of 2 ms each, in whole rounds through three inputs

@@ -139,6 +139,13 @@ def test_burst_in_one_block_of_each_side_is_ignored():
     assert judged(base, new).figure("latency_p50_s").change == 0
 
 
+def test_block_cut_short_is_compared_with_as_much_of_the_other():
+    """The first runs of a block are slower; a side that had time for nothing else is not slower."""
+    block = [2e-3, 2e-3, 1e-3, 1e-3, *[1e-3] * 8]
+    comparison = judged(result_of([[block] * 4] * 20), result_of([[block[:4]] * 4] * 20))
+    assert [row.change for row in comparison.figures[:2]] == [0, 0]
+
+
 def test_unfinished_pair_counts_as_far_as_both_sides_went():
     """After an interruption one side may have a block or a process more."""
     blocks = steady(1e-3)
