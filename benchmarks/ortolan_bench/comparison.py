@@ -180,17 +180,23 @@ def pair_differences(figure: Figure, base: CandidateResult, new: CandidateResult
 
 
 def _problems(*sides: tuple[CandidateResult, str]) -> list[str]:
-    """Why there is no verdict, one sentence per side, or one for both if it is the same."""
-    found: dict[str, list[str]] = {}
+    """Why there is no verdict: one sentence per kind of reason, with the first side's words."""
+    names: dict[tuple[str, ...], list[str]] = {}
+    words: dict[tuple[str, ...], str] = {}
     for result, name in sides:
+        bad = [warning for warning in result.warnings if warning.verdict == "invalid"]
         if result.failure is not None:
-            found.setdefault(f"failed: {result.failure}", []).append(name)
+            kind, text = [result.failure], f"failed: {result.failure}"
         elif not result.processes_s and all(side.failure is None for side, _ in sides):
-            found.setdefault("has no samples", []).append(name)
-        elif result.validity == "invalid":
-            reasons = "; ".join(warning.text for warning in result.warnings if warning.verdict == "invalid")
-            found.setdefault(f"is invalid: {reasons or 'no reason is given'}", []).append(name)
-    return [f"{' and '.join(dict.fromkeys(names))} {problem}" for problem, names in found.items()]
+            kind, text = [], "has no samples"
+        elif result.validity == "invalid" and result.processes_s:
+            kind = [warning.code for warning in bad] or ["invalid"]
+            text = f"is invalid: {'; '.join(warning.text for warning in bad) or 'no reason is given'}"
+        else:
+            continue
+        names.setdefault(tuple(kind), []).append(name)
+        words.setdefault(tuple(kind), text)
+    return [f"{' and '.join(dict.fromkeys(names[kind]))} {text}" for kind, text in words.items()]
 
 
 def _paired(

@@ -29,7 +29,8 @@ def render(report: Report, *, unicode: bool = True) -> str:
     parts = ["\n".join(_heading(report))]
     for row in report.comparisons:
         head, *rows = _rows(row, report)
-        lines = [f"{row.new} compared with {row.base}" if row.new != row.base else row.new, *table(head, rows)]
+        title = f"{row.new} compared with {row.base}" if row.new != row.base else row.new
+        lines = [title, *(table(head, rows) if rows else [])]
         parts.append("\n".join([*lines, *wrapped(conclusion(row, report))]))
     notes = [line for note in _notes(report) for line in wrapped(note)]
     text = "\n\n".join([*parts, *(["\n".join(notes)] if notes else [])])
@@ -42,8 +43,8 @@ def markdown(report: Report) -> str:
     for row in report.comparisons:
         head, *rows = _rows(row, report)
         title = f"{row.new} compared with {row.base}" if row.new != row.base else row.new
-        lines += ["", f"### {_escaped(title)}", "", _cells(head), "|" + " --- |" * len(head), *map(_cells, rows), ""]
-        lines.append(_escaped(conclusion(row, report)))
+        drawn = [_cells(head), "|" + " --- |" * len(head), *map(_cells, rows), ""] if rows else []
+        lines += ["", f"### {_escaped(title)}", "", *drawn, _escaped(conclusion(row, report))]
     notes = _notes(report)
     return "\n".join([*lines, *([""] if notes else []), *(f"- {_escaped(note)}" for note in notes)])
 
@@ -73,7 +74,7 @@ def _heading(report: Report) -> list[str]:
         runtimes = f"{first.runtime_id} against {report.base.runtime_id}"
     inputs = f"{first.workload}: {first.workload_count} input{'s' if first.workload_count != 1 else ''}"
     how = {
-        "paired": f"{first.processes} pairs of processes, taking turns",
+        "paired": f"{first.processes} pair{'s' if first.processes != 1 else ''} of processes, taking turns",
         "stored": f"{first.processes} and {report.base.processes} processes, each result measured on its own",
     }[report.design]
     return [f"{sources} · {inputs}", f"{how} · {runtimes}"]
@@ -131,7 +132,8 @@ def _value(value: float, unit: Unit) -> str:
 
 
 def _signed(change: float) -> str:
-    return f"{change * 100:+.1f}%" if abs(change) < 1 else f"{change * 100:+.0f}%"
+    shown = round(change * 100, 1 if abs(change) < 1 else None) + 0.0  # + 0.0: no minus sign before a zero
+    return f"{shown:+.1f}%" if abs(change) < 1 else f"{shown:+.0f}%"
 
 
 def _share(share: float, *, up: bool = False) -> str:
