@@ -8,13 +8,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ortolan.errors import StorageError, UsageError
-from ortolan_bench import sensors
 from ortolan_bench.environment import record
 from ortolan_bench.measure import Instrument, Settings
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.result import BenchResult
 from ortolan_bench.resume import checked, continued, require_same
 from ortolan_bench.scenarios import Scenario
+from ortolan_bench.sensors import Machine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ortolan.hardware.facts import Hardware, HardwareState
     from ortolan_bench.measure import Worker
     from ortolan_bench.progress import Progress
+    from ortolan_bench.sensors import Reading
     from ortolan_bench.subject import Subject
     from ortolan_bench.validity import Mode
     from ortolan_bench.workload import Workload
@@ -61,7 +62,7 @@ def run_bench(
     progress: Callable[[Progress], None] | None = None,
     arrived: Callable[[BenchResult], None] | None = None,
     spawn: Callable[[], Worker] | None = None,
-    read_sensors: Callable[[], sensors.Reading] = sensors.read,
+    read_sensors: Callable[[int], Reading] | None = None,
 ) -> BenchResult:
     """Measure every combination of variant, provider, threads and scenario of a bundle or a bare ``.onnx`` file.
 
@@ -86,7 +87,7 @@ def run_bench(
         progress: called before each step.
         arrived: called with everything so far when a process of a candidate has measured all it should.
         spawn: starts a worker; None for a process of its own.
-        read_sensors: reads the machine's counters.
+        read_sensors: reads the machine's sensors, and the counters of a process; None for those of this machine.
 
     Returns:
         One result per candidate. A candidate that crashes, hangs, runs out of memory or disagrees with the golden
@@ -115,12 +116,13 @@ def run_bench(
     )
     if known is not None:
         require_same(known, subject=subject, targets=targets, workload=workload, settings=settings, hardware=hardware)
+    machine = Machine()
     instrument = Instrument(
         targets,
         workload,
         settings,
         spawn=checked(spawn or (lambda: WorkerProcess(timeout=timeout)), known),
-        read_sensors=read_sensors,
+        read_sensors=read_sensors or machine.read,
         progress=progress,
         arrived=None if arrived is None else lambda: arrived(result()),
         known=() if known is None else known.results,
@@ -131,7 +133,8 @@ def run_bench(
         return found if known is None else continued(known, found)
 
     try:
-        instrument.run()
+        with machine:
+            instrument.run()
         done = result()
         if store:
             _remember(done)
@@ -158,6 +161,7 @@ def _result(
 ) -> BenchResult:
     hello = instrument.hello
     runtime_id = "unknown" if hello is None else hello.runtime_id
+    results = instrument.results()
     return BenchResult(
         source=str(subject.path),
         digest=subject.digest,
@@ -178,8 +182,9 @@ def _result(
             numpy_version="unknown" if hello is None else hello.numpy_version,
             command=sys.argv,
             started=started,
+            variants={row.variant: row.variant_digest for row in results},
         ),
-        results=instrument.results(),
+        results=results,
     )
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from ortolan.bundle.fields import Record, array, choice, integer, number, optional, raw_object
 from ortolan.choose.encoding import candidate_from_json, candidate_to_json
 from ortolan.errors import ManifestError
-from ortolan_bench.conditions import usage_from_json, usage_to_json
 from ortolan_bench.protocol import MemoryUse, OperatorTime, parse_fidelity
 from ortolan_bench.result import CandidateResult
 from ortolan_bench.scenarios import Scenario
 from ortolan_bench.scenarios.scenario import NAMES, named
+from ortolan_bench.sensors import usage_from_json, usage_to_json
+from ortolan_bench.sensors.accelerator import AcceleratorMemory
 from ortolan_bench.validity import Warning  # noqa: A004 - the field's name; nothing here uses the built-in
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _KEYS = (
     *("variant", "provider", "threads", "variant_digest", "candidate", "scenario", "failure", "validity", "warnings"),
     *("latency_s", "model_latency_s", "throughput_per_s", "rate_per_s", "late_share", "unanswered", "import_s"),
     *("load_s", "first_run_s", "cpu_s_per_input", "energy_j_per_input", *(f"{name}_bytes" for name in _MEMORY)),
-    *("disk_bytes", "operators", "fidelity", "conditions", "raw"),
+    *("accelerator", "disk_bytes", "operators", "fidelity", "conditions", "raw"),
 )
 
 
@@ -62,6 +63,13 @@ def to_json(result: CandidateResult) -> dict[str, object]:
         "cpu_s_per_input": result.cpu_per_input,
         "energy_j_per_input": result.energy_per_input,
         **{f"{name}_bytes": value for name, value in memory.items()},
+        "accelerator": None
+        if result.accelerator is None
+        else {
+            "source": result.accelerator.source,
+            "process_bytes": result.accelerator.process,
+            "used_bytes": result.accelerator.used,
+        },
         "disk_bytes": result.disk_bytes,
         "operators": [asdict(operator) for operator in result.operators],
         "fidelity": None if result.fidelity is None else asdict(result.fidelity),
@@ -105,6 +113,7 @@ def from_json(value: object, at: str) -> CandidateResult:
         unanswered=raw.get("unanswered", array(integer())),
         usages=raw.get("conditions", array(usage_from_json)),
         memory=None if not any(size is not None for size in sizes.values()) else MemoryUse(**sizes),
+        accelerator=record.get("accelerator", optional(_accelerator)),
         disk_bytes=record.get("disk_bytes", optional(integer())),
         operators=record.get("operators", array(_operator)),
         fidelity=record.get("fidelity", optional(parse_fidelity)),
@@ -195,6 +204,15 @@ def _require_same_figures(record: Record, key: str, expected: dict[str, float] |
                 f"{at}.{key}.{name}",
                 f"expected {expected[name]!r} as in the raw samples, got {found!r}: changed by hand",
             )
+
+
+def _accelerator(value: object, at: str) -> AcceleratorMemory:
+    record = Record(value, at, ("source", "process_bytes", "used_bytes"))
+    return AcceleratorMemory(
+        record.get("source", text),
+        record.get("process_bytes", optional(integer())),
+        record.get("used_bytes", integer()),
+    )
 
 
 def _operator(value: object, at: str) -> OperatorTime:

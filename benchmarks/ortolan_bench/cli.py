@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ortolan.errors import MeasurementError, StorageError, UsageError
+from ortolan_bench.compare_cli import Request, bench_against, fail_above_option, parse_limit, shower
 
 if TYPE_CHECKING:
     from ortolan_bench.progress import Progress
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ortolan_bench.scenarios import Scenario
     from ortolan_bench.validity import Mode
 
-    Form = Literal["text", "json", "csv"]
+    Form = Literal["text", "json", "csv", "markdown"]
 
 _INTERRUPTED = 130  # what shells expect of a program ended by SIGINT: 128 + 2
 
@@ -49,8 +50,15 @@ class InvalidMeasurementError(MeasurementError):
     help="Inputs: texts (.txt, .csv, .tsv, .jsonl), rows (.csv, .tsv), an image or sound (.wav) or a directory of "
     "them, tensors (.npz), or the word generated.  [default: golden samples]",
 )
-@click.option("--seconds", type=float, default=5.0, show_default=True, help="Steady state per candidate and scenario.")
-@click.option("--processes", type=int, default=5, show_default=True, help="Worker processes per candidate.")
+@click.option("--seconds", type=float, help="Steady state per candidate and scenario.  [default: 5; with --against 10]")
+@click.option("--processes", type=int, help="Worker processes per candidate.  [default: 5; with --against 20]")
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Compare with OTHER, in pairs of processes that take turns: a variant, another bundle's path, or KEY=VALUE,… "
+    "with bundle, variant, provider, threads, python (of an environment with another onnxruntime).",
+)
+@fail_above_option
 @click.option(
     "--mode",
     type=click.Choice(["burst", "sustained"]),
@@ -68,6 +76,7 @@ class InvalidMeasurementError(MeasurementError):
 @click.option("--strict", is_flag=True, help="Exit with status 1 unless every result is valid.")
 @click.option("--json", "form", flag_value="json", help="Print the result as JSON (schema ortolan.bench/2).")
 @click.option("--csv", "form", flag_value="csv", help="Print the figures as comma-separated values.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print the comparison as Markdown, with --against.")
 @click.option(
     "-o",
     "--output",
@@ -83,8 +92,10 @@ def bench(
     threads: str | None,
     scenarios: tuple[str, ...],
     inputs: Path | None,
-    seconds: float,
-    processes: int,
+    seconds: float | None,
+    processes: int | None,
+    against: str | None,
+    fail_above: str | None,
     mode: Mode,
     traces: Path | None,
     strict: bool,
@@ -109,26 +120,48 @@ def bench(
     from ortolan_bench.bench import BenchInterrupted, run_bench
     from ortolan_bench.result_json import check_target
 
+    if against is None and (fail_above is not None or form == "markdown"):
+        raise UsageError("--fail-above and --markdown need --against OTHER: there is nothing to compare with")
+    if against is not None and (
+        scenarios != ("single-stream",) or mode != "burst" or traces is not None or resume or form == "csv"
+    ):
+        raise UsageError("--against compares single-stream in burst mode; leave the options for anything else out")
     if resume and output is None:
         raise UsageError("--resume: which benchmark? name its result file with -o")
     if output is not None:
         check_target(output)
     known = _known(output) if resume and output is not None else None
     show = _show_progress if sys.stderr.isatty() else None
+    request = Request(
+        variants=None if variant == "all" else _names(variant, "--variant"),
+        providers=_names(provider, "--provider"),
+        threads=_thread_counts(threads),
+        inputs=inputs,
+        progress=show,
+    )
+    if seconds is not None:
+        request["seconds"] = seconds
+    if processes is not None:
+        request["processes"] = processes
     try:
+        if against is not None:
+            bench_against(
+                path,
+                against,
+                request,
+                limit=parse_limit(fail_above),
+                strict=strict,
+                show=shower(form == "json", form == "markdown"),
+                output=output,
+            )
+            return
         result = run_bench(
             path,
-            variants=None if variant == "all" else _names(variant, "--variant"),
-            providers=_names(provider, "--provider"),
-            threads=_thread_counts(threads),
+            **request,
             scenarios=_scenarios(scenarios),
-            inputs=inputs,
-            seconds=seconds,
-            processes=processes,
             mode=mode,
             traces=traces,
             known=known,
-            progress=show,
             arrived=None if output is None else Keeper(output),
         )
     except BenchInterrupted as interrupted:

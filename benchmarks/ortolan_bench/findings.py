@@ -14,9 +14,13 @@ from ortolan_bench.statistics import level
 from ortolan_bench.validity import Evidence, Mode, Warning, judge  # noqa: A004 - the field's name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ortolan.types import Candidate, Fidelity
+    from ortolan_bench.measure import Worker
     from ortolan_bench.protocol import Block, MemoryUse, OperatorTime
     from ortolan_bench.scenarios import Scenario
+    from ortolan_bench.sensors.accelerator import AcceleratorMemory
 
 LATE_LIMIT = 3 * (1 - BOUND_QUANTILE)
 """Share of late answers, median over the processes, with which a rate that was found does not hold in live runs."""
@@ -34,6 +38,7 @@ class Target:
         declared: fidelity it had when it was converted; None where there are no golden answers to compare with.
         scenario: how inputs arrive.
         disk_bytes: of the files it needs; None if unknown.
+        spawn: starts its workers; None for the instrument's own.
     """
 
     candidate: Candidate
@@ -43,6 +48,7 @@ class Target:
     declared: Fidelity | None
     scenario: Scenario
     disk_bytes: int | None = None
+    spawn: Callable[[], Worker] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -56,6 +62,7 @@ class Findings:
 
     Args:
         inputs: calls that go once through the workload.
+        run_s: seconds of one run, from the first warm-up.
         count: queries of a block.
         estimate: of a search, the rate that the next block is measured at.
     """
@@ -73,9 +80,11 @@ class Findings:
     unanswered: list[int] = field(default_factory=list)
     usages: list[sensors.Usage] = field(default_factory=list)
     inputs: int = 1
+    run_s: float | None = None
     count: int = 0
     estimate: float | None = None
     memory: MemoryUse | None = None
+    accelerator: AcceleratorMemory | None = None
     operators: tuple[OperatorTime, ...] = ()
     fidelity: Fidelity | None = None
 
@@ -109,6 +118,7 @@ class Findings:
             unanswered=list(result.unanswered[:done]),
             usages=list(result.usages[:done]),
             memory=result.memory,
+            accelerator=result.accelerator,
             operators=result.operators,
             fidelity=result.fidelity,
         )
@@ -173,6 +183,7 @@ class Findings:
             unanswered=tuple(self.unanswered),
             usages=tuple(self.usages),
             memory=self.memory,
+            accelerator=self.accelerator,
             disk_bytes=target.disk_bytes,
             operators=self.operators,
             fidelity=self.fidelity,

@@ -16,6 +16,7 @@ from ortolan_bench.scenarios import Scenario
 from ortolan_bench.scenarios.queueing import capacity
 from ortolan_bench.scenarios.scenario import LIMIT, MAX_BLOCK_SAMPLES
 from ortolan_bench.schedule import Step, block_count, schedule
+from ortolan_bench.sensors.accelerator import accelerator_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,8 @@ class Settings:
         traces: directory for onnxruntime's profiles; None for none.
         timeout: seconds a worker may take to start, load, check, or beyond a block's own time.
         room: bytes the workers alive at the same time may need together; None for no limit.
+        together: whether the candidates are only of use together: their blocks have the same number of runs, and when
+            one fails, the rest does not go on.
     """
 
     seconds: float = 5.0
@@ -72,6 +75,7 @@ class Settings:
     traces: Path | None = None
     timeout: float = 300.0
     room: int | None = None
+    together: bool = False
 
     @property
     def block_s(self) -> float:
@@ -89,7 +93,7 @@ class Instrument:
         settings: Settings,
         *,
         spawn: Callable[[], Worker],
-        read_sensors: Callable[[], sensors.Reading] = sensors.read,
+        read_sensors: Callable[[int], sensors.Reading],
         progress: Callable[[Progress], None] | None = None,
         arrived: Callable[[], None] | None = None,
         known: Sequence[CandidateResult] = (),
@@ -102,7 +106,7 @@ class Instrument:
             workload: the inputs.
             settings: how much.
             spawn: starts a worker.
-            read_sensors: reads the machine's counters.
+            read_sensors: reads the machine's sensors, and the counters of the process with a number.
             progress: told before each step.
             arrived: told when a process has measured all its blocks, or a candidate has failed.
             known: what an interrupted benchmark of the same targets found: only the rest is measured.
@@ -144,6 +148,8 @@ class Instrument:
                 index = next((i for i, found in enumerate(self._found) if found.failure is None), 0)
                 self._step("heat", index, self._heat)
             for step in self._plan():
+                if self._settings.together and any(found.failure is not None for found in self._found):
+                    break
                 self._carry_out(step)
             self.complete = True
         finally:
@@ -212,7 +218,7 @@ class Instrument:
     def _open(self, index: int) -> float:
         """Start a worker and load the candidate in it; gives the seconds of the load."""
         target = self._targets[index]
-        worker = self._workers[index] = self._spawn()
+        worker = self._workers[index] = (target.spawn or self._spawn)()
         self.hello = self.hello or worker.hello
         config = target.candidate.config
         loaded = worker.ask(
@@ -235,6 +241,7 @@ class Instrument:
         worker = self._workers[index]
         worker.ask("exercise", timeout=timeout + EXERCISE_S, limit_s=EXERCISE_S)
         memory = protocol.memory_use(worker.ask("memory", timeout=timeout))
+        found.accelerator = accelerator_memory(worker.hello.pid)
         declared = self._targets[index].declared
         if declared is not None:
             found.fidelity = protocol.fidelity(worker.ask("check", timeout=timeout))
@@ -264,17 +271,25 @@ class Instrument:
         found.first_runs.append(first_run_s)
         found.settled.append(warmed.settled)
         found.begin()
-        if not found.count:
-            # The same number in every process, so that each weighs the same.
-            found.count = block_count(self._settings.block_s, warmed.mean_s, found.inputs, MAX_BLOCK_SAMPLES)
+        if found.run_s is None:
+            found.run_s = warmed.mean_s
         bound = self._targets[index].scenario.bound
         if bound is not None and found.estimate is None:
             self._first_estimate(index, bound)
 
+    def _count(self, found: Findings) -> int:
+        """Runs per block: the same number in every process, so that each weighs the same."""
+        if not found.count:
+            alike = self._found if self._settings.together else [found]
+            # Of candidates that are compared, the same for all: a median of more samples is another figure.
+            run_s = max(one.run_s or 0.0 for one in alike)
+            found.count = block_count(self._settings.block_s, run_s, found.inputs, MAX_BLOCK_SAMPLES)
+        return found.count
+
     def _first_estimate(self, index: int, bound: float) -> None:
         """A rate to begin a search with: from runs one after the other, which are not part of the result."""
         found, block_s = self._found[index], self._settings.block_s
-        request = Scenario().block(0, count=found.count, seconds=block_s, rate=None, seed=0)
+        request = Scenario().block(0, count=self._count(found), seconds=block_s, rate=None, seed=0)
         reply = self._workers[index].ask("block", timeout=self._settings.timeout + LIMIT * block_s, **request)
         services = seconds(protocol.block(reply).samples_ns)
         found.estimate = capacity(services, bound, seed=self._settings.seed)
@@ -283,11 +298,14 @@ class Instrument:
         found, scenario, settings = self._found[index], self._targets[index].scenario, self._settings
         rate = scenario.rate if scenario.bound is None else self._next_rate(found, scenario.bound)
         number = step.process * BLOCKS + step.block
-        request = scenario.block(number, count=found.count, seconds=settings.block_s, rate=rate, seed=settings.seed)
+        request = scenario.block(
+            number, count=self._count(found), seconds=settings.block_s, rate=rate, seed=settings.seed
+        )
         timeout = settings.timeout + cast("float", request["limit_s"])
-        before = self._read_sensors()
-        reply = self._workers[index].ask("block", timeout=timeout, **request)
-        after = self._read_sensors()
+        worker = self._workers[index]
+        before = self._read_sensors(worker.hello.pid)
+        reply = worker.ask("block", timeout=timeout, **request)
+        after = self._read_sensors(worker.hello.pid)
         block = protocol.block(reply)
         found.add(block, sensors.usage(before, after, block.cpu_s))
 

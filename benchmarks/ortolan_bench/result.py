@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ortolan.types import Candidate, Fidelity, Validity
     from ortolan_bench.protocol import MemoryUse, OperatorTime
+    from ortolan_bench.sensors.accelerator import AcceleratorMemory
     from ortolan_bench.validity import Mode, Warning  # noqa: A004 - the field's name; nothing here uses the built-in
 
 
@@ -73,6 +74,7 @@ class CandidateResult:
         unanswered: of the server scenario, queries that were not answered before their block was over.
         usages: what the machine did while the blocks were timed.
         memory: of a process that was not timed, after load and a pass through the inputs; None if unknown.
+        accelerator: memory on GPUs at the same moment; None without any that tells.
         disk_bytes: of a bundle with this variant only, or of a bare model's files; None if unknown.
         operators: time per operator, slowest first; empty unless it was profiled.
         fidelity: of the answers here against the golden ones; None where there are none.
@@ -96,6 +98,7 @@ class CandidateResult:
     unanswered: tuple[int, ...] = ()
     usages: tuple[Usage, ...] = ()
     memory: MemoryUse | None = None
+    accelerator: AcceleratorMemory | None = None
     disk_bytes: int | None = None
     operators: tuple[OperatorTime, ...] = ()
     fidelity: Fidelity | None = None
@@ -168,7 +171,7 @@ class CandidateResult:
     @property
     def energy_per_input(self) -> float | None:
         """Joules per input, of everything that the meter sees; None where there is no meter."""
-        energy = getattr(self.usage, "energy_j", None)  # of the sensors that have meters
+        energy = self.usage.energy_j
         return energy / self.inputs if energy is not None and self.inputs else None
 
 

@@ -31,6 +31,7 @@ Times are seconds, memory is bytes::
         "import_s": …, "load_s": …, "first_run_s": …,             medians over the processes
         "cpu_s_per_input": …, "energy_j_per_input": …,            of the whole process; of all that the meter sees
         "peak_rss_bytes": …, "rss_bytes": …, "pss_bytes": …, "private_bytes": …, "disk_bytes": …,
+        "accelerator": {"source": "NVML", "process_bytes": …, "used_bytes": …},    null without one that can be asked
         "operators": [{"op": "MatMul", "provider": "CPUExecutionProvider", "nodes": 12, "seconds": …}],   with --trace
         "fidelity": {"metric": "label", "n": 32, "drop": 0.0, "interval": {"low": 0.0, "high": 0.1}, "worst": 1e-7,
                      "inputs": "samples"},
@@ -67,6 +68,8 @@ if TYPE_CHECKING:
 SCHEMA = "ortolan.bench/2"
 """Name and version of the schema."""
 
+_LINE = 120
+
 MAX_FILE_BYTES = 1 << 30
 """Largest result file that is read."""
 
@@ -100,23 +103,27 @@ def to_json(result: BenchResult) -> dict[str, object]:
 
 
 def dumps(result: BenchResult) -> str:
-    """The schema as text: indented, but every list of numbers on one line."""
+    """The schema as text; see `indented`."""
     return indented(to_json(result))
 
 
 def indented(data: object) -> str:
-    """JSON that people can read too: indented, but every list of numbers on one line."""
+    """JSON that people can read too: indented, but every list of numbers and every short plain object on one line."""
     lines: list[str] = []
 
     def folded(value: object) -> object:
+        if not isinstance(value, (dict, list)):
+            return value
+        inner = list(value.values()) if isinstance(value, dict) else value
+        numbers = isinstance(value, list) and all(isinstance(one, (int, float)) for one in inner)
+        if inner and not any(isinstance(one, (dict, list)) for one in inner):
+            line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            if numbers or len(line) <= _LINE:
+                lines.append(line)
+                return f"\0{len(lines) - 1}\0"
         if isinstance(value, dict):
             return {key: folded(one) for key, one in value.items()}
-        if not isinstance(value, list):
-            return value
-        if not value or not all(isinstance(one, (int, float)) for one in value):
-            return [folded(one) for one in value]
-        lines.append(json.dumps(value, allow_nan=False))
-        return f"\0{len(lines) - 1}\0"
+        return [folded(one) for one in value]
 
     # Numbers by the thousand are written by the fast encoder, which cannot indent.
     document = json.dumps(folded(data), indent=2, ensure_ascii=False, allow_nan=False)

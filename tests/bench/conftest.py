@@ -62,6 +62,7 @@ class FakeMachine:
         self.runs_ns = {}
         self.fail = {}
         self.settled = True
+        self.warm_up_s = {}
         self.worst = 0.0
         self.seconds = 0.0
         self.others = 0.0
@@ -72,7 +73,7 @@ class FakeMachine:
     def spawn(self):
         return FakeWorker(self)
 
-    def read_sensors(self):
+    def read_sensors(self, _process):
         # Two cores, of which one runs the worker.
         return Reading(
             total_s=2 * self.seconds, busy_s=(1 + self.others) * self.seconds, stolen_s=0.0, swapped_pages=7, own_s=0.0
@@ -129,7 +130,7 @@ class FakeWorker:
         return {"first_run_s": 0.002}
 
     def _warm_up(self, **_):
-        return {"settled": self.machine.settled, "mean_s": 1e-3}
+        return {"settled": self.machine.settled, "mean_s": self.machine.warm_up_s.get(self.variant, 1e-3)}
 
     def _block(self, offset, limit_s, count=0, part="whole", arrivals_ns=(), lead=0):
         run_ns = self.machine.runs_ns.get(self.variant, 1_000_000)
