@@ -1,9 +1,10 @@
 """Whether two results differ, figure by figure: effect, interval, verdict. Pure.
 
 Latencies are compared as ratios, that is by differences of logarithms. The unit is the process, or the pair of
-processes that took turns: samples within a process say nothing about the next process. All figures of a comparison
-hold together with 95 %: each of k figures gets 5 % / k (Bonferroni), so that a comparison of equal things calls any
-figure different in at most one of twenty cases.
+processes that took turns: samples within a process say nothing about the next process. All intervals of a comparison
+hold together with 95 % (Bonferroni): the first figure, which the conclusion is about, may miss in half of the 5 %,
+the others share the other half. So a comparison of equal things calls any figure different in at most one of twenty
+cases.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ortolan_bench.figures import FIGURES, Figure
 from ortolan_bench.shift import Shift, fewest_pairs, more_pairs, more_processes, paired_shift, welch_shift
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ortolan_bench.result import BenchResult, CandidateResult
 
@@ -156,9 +157,10 @@ def compare(
             missing.append((figure.title, f"only measured for {names[0] if values[0] else names[1]}"))
         elif figure.fewest > 1 and base.processes_s and new.processes_s:
             missing.append((figure.title, f"needs {figure.fewest} samples per process: measure longer with --seconds"))
-    error = ERROR / max(1, sum(figure.single is None for figure, _ in there))
     rows = []
+    errors = shares(sum(figure.single is None for figure, _ in there))
     for figure, values in there:
+        error = ERROR if figure.single is not None else next(errors)
         if figure.single is not None:
             row = _single(figure, values, tolerance)
         elif design == "paired":
@@ -171,6 +173,13 @@ def compare(
     return Comparison(
         base=names[0], new=names[1], figures=tuple(rows), missing=tuple(missing), problems=tuple(problems)
     )
+
+
+def shares(figures: int) -> Iterator[float]:
+    """How often the interval of each of so many figures may miss, so that all hold together with 1 - ERROR."""
+    yield ERROR / 2 if figures > 1 else ERROR
+    for _ in range(figures - 1):
+        yield ERROR / 2 / (figures - 1)
 
 
 def pair_differences(figure: Figure, base: CandidateResult, new: CandidateResult, inputs: int) -> list[float]:

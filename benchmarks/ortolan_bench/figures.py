@@ -85,8 +85,8 @@ def _tail(q: float) -> Callable[[Sequence[float], int], float]:
 
 
 FIGURES: tuple[Figure, ...] = (
-    Figure(key="latency_p50_s", title="median latency", of_samples=level, between=0.01),
-    Figure(key="latency_p90_s", title="p90 latency", of_samples=_tail(0.90), fewest=64, between=0.015),
+    Figure(key="latency_p50_s", title="median latency", of_samples=level, between=0.015),
+    Figure(key="latency_p90_s", title="p90 latency", of_samples=_tail(0.90), fewest=64, between=0.02),
     Figure(key="latency_p99_s", title="p99 latency", of_samples=_tail(0.99), fewest=662, between=0.05),
     Figure(
         key="throughput_per_s",
@@ -94,7 +94,7 @@ FIGURES: tuple[Figure, ...] = (
         unit="1/s",
         lower_is_better=False,
         of_samples=lambda samples, _inputs: 1 / mean(samples) if mean(samples) > 0 else 0.0,
-        between=0.015,
+        between=0.02,
     ),
     Figure(key="import_s", title="import", per_process=lambda result: result.import_s, between=0.05),
     Figure(key="load_s", title="load", per_process=lambda result: result.load_s, between=0.05),

@@ -29,7 +29,7 @@ from pathlib import Path
 from measuring_model import make_model
 
 from ortolan_bench.against import PAIRS, SECONDS, run_against
-from ortolan_bench.comparison import ERROR, pair_differences
+from ortolan_bench.comparison import pair_differences, shares
 from ortolan_bench.figures import FIGURES
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.shift import paired_shift
@@ -81,7 +81,7 @@ def resampled(differences: dict[str, list[float]], effect: float, draws: int, pa
     """Share of the draws in which the slow-down is found, and in which any figure is called different."""
     chance = random.Random(int(effect * 1000))
     available = len(differences["latency_p50_s"])
-    error = ERROR / len(differences)
+    errors = dict(zip(differences, shares(len(differences)), strict=True))
     slow = {row.key: 1 if row.lower_is_better else -1 for row in FIGURES}
     steady = {row.key for row in FIGURES if row.of_samples is not None}
     found = alarms = 0
@@ -90,7 +90,7 @@ def resampled(differences: dict[str, list[float]], effect: float, draws: int, pa
         any_apart = False
         for key, values in differences.items():
             added = slow[key] * log(1 + effect) if key in steady else 0.0
-            shift = paired_shift([sign * values[index] + added for index, sign in chosen], error)
+            shift = paired_shift([sign * values[index] + added for index, sign in chosen], errors[key])
             any_apart |= shift.apart
             found += key == "latency_p50_s" and shift.low > 0
         alarms += any_apart

@@ -3,7 +3,7 @@
 import pytest
 
 from ortolan.types import Candidate, SessionConfig
-from ortolan_bench.comparison import compare
+from ortolan_bench.comparison import ERROR, compare, shares
 from ortolan_bench.protocol import MemoryUse
 from ortolan_bench.result import CandidateResult
 from ortolan_bench.validity import Warning as BenchWarning
@@ -64,9 +64,17 @@ def test_tolerance_decides_what_is_the_same():
 
 
 def test_few_pairs_ask_for_as_many_as_an_interval_needs():
-    """Five figures share the 5 %: each may miss in 1 %, which 2**-7 undercuts, that is eight pairs with one sign."""
-    row = judged(result_of(steady(1e-3, processes=3)), result_of(steady(1.2e-3, processes=3))).figure("latency_p50_s")
-    assert (row.verdict, row.more) == ("cannot tell", 5)
+    """The first may miss in 2.5 %, which 2**-6 undercuts; the other four in 0.625 %, which 2**-8 undercuts."""
+    comparison = judged(result_of(steady(1e-3, processes=3)), result_of(steady(1.2e-3, processes=3)))
+    assert [(row.verdict, row.more) for row in comparison.figures] == [("cannot tell", 4), *[("cannot tell", 6)] * 4]
+
+
+def test_all_intervals_hold_together():
+    """The errors add up to 5 %, however many figures there are."""
+    assert list(shares(1)) == [ERROR]
+    for count in (2, 5, 9):
+        assert sum(shares(count)) == pytest.approx(ERROR)
+        assert max(shares(count)) == ERROR / 2
 
 
 def test_one_process_asks_for_five():
