@@ -4,7 +4,9 @@
 
 The other side is the least that anybody has to do: open, decode and resize the file with Pillow as the bundle declares,
 and run the session on a tensor that is ready. It neither crops nor normalises nor sorts. The bundle must have an image
-classifier that resizes to the shortest side. Without a photo one of 640 x 480 pixels is made.
+classifier that resizes to the shortest side: the published figures are of EfficientNet-Lite0, made as
+``ortolan convert --example image-classification-efficientnet-lite0`` says. Without a photo one of 640 x 480 pixels is
+made.
 
 The ways are timed in turn, in shuffled order, so that both see the same machine. Prints the medians and their ratio
 with a 95 % interval from resampled rounds. Exit status 1 if the target is missed. Needs onnxruntime and Pillow.

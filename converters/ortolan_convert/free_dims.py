@@ -37,6 +37,21 @@ def free_dims(inputs: Sequence[TensorSpec]) -> tuple[str, ...]:
     return tuple(sorted({dim for spec in inputs for dim in axis_names(spec) or () if isinstance(dim, str)}))
 
 
+def bounded_dims(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int | None]]) -> dict[str, int]:
+    """The free dimensions that have a bound, and the largest one.
+
+    Args:
+        inputs: of the model.
+        shapes: bounds of the first axes of inputs by name; None for a size without a bound.
+    """
+    bounds: dict[str, int] = {}
+    for spec in inputs:
+        for dim, size in zip(axis_names(spec) or (), shapes.get(spec.name, ()), strict=False):
+            if isinstance(dim, str) and size is not None:
+                bounds[dim] = max(size, bounds.get(dim, 1))
+    return bounds
+
+
 def sizes_seen(
     inputs: Sequence[TensorSpec], samples: Sequence[Mapping[str, Array]]
 ) -> tuple[dict[str, int], dict[str, int]]:

@@ -19,11 +19,11 @@ from ortolan.inputs.datafile import files_below, read_arrays
 from ortolan.inputs.table_file import read_table
 from ortolan.tasks import open_runner
 from ortolan.tasks.golden import fidelity
-from ortolan.tasks.runner import MakesExamples, TakesImages
+from ortolan.tasks.runner import BoundsInputs, MakesExamples, TakesImages
 from ortolan.types import SessionConfig
 from ortolan_bench.workload import spaced
 from ortolan_convert.costs import costs_of
-from ortolan_convert.free_dims import sizes_seen
+from ortolan_convert.free_dims import bounded_dims, sizes_seen
 from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
     from ortolan_convert.convert import Progress
 
@@ -67,7 +68,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
     _check_dims(source, settings, options)
     dims = {name: settings.dims.get(name, 1) for name in source.free_dims}
     task = TaskSpec(settings.task, dict(settings.config))
-    arrays = _inputs(source, task, settings.assets, options.samples)
+    arrays, bounds = _inputs(source, task, settings.assets, options.samples)
     say("running the model")
     inputs, outputs, again = _stable(*_run_twice(source, dims, arrays))
     worst = max(_difference(one, other) for one, other in zip(outputs, again, strict=True))
@@ -101,7 +102,7 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         task=task,
         provenance=provenance,
         dims=dims,
-        max_dims=_largest(dims, largest, settings.max_dims),
+        max_dims=_largest(dims, largest, bounds, settings.max_dims),
         components=[("model", [(variant, info, {"model.onnx": path, **external})])],
         assets=settings.assets,
         golden={"inputs.npz": _packed(inputs[:shipped]), "outputs.npz": _packed(outputs[:shipped])},
@@ -134,17 +135,18 @@ def _check_dims(source: OnnxSource, settings: TaskConfig, options: OnnxOptions) 
 
 
 def _largest(usual: Mapping[str, int], *larger: Mapping[str, int]) -> dict[str, int]:
-    """The largest of the sizes seen and declared, where it is more than the usual one."""
+    """The largest of the sizes seen, possible and declared, where it is more than the usual one."""
     sizes = {name: max(size, *(other.get(name, 1) for other in larger)) for name, size in usual.items()}
     return {name: size for name, size in sizes.items() if size > usual[name]}
 
 
 def _inputs(
     source: OnnxSource, task: TaskSpec, assets: Mapping[str, bytes], samples: Path | None
-) -> Sequence[Tensors] | None:
-    """The samples as the model's inputs, or those that the task makes up; None if it makes none.
+) -> tuple[Sequence[Tensors] | None, dict[str, int]]:
+    """The model's inputs, and the largest sizes of its free dimensions that the task will ever ask.
 
-    The task is opened as a device will do it: a configuration that does not fit the model is refused now.
+    The inputs are the samples, or what the task makes up; None if it makes none. The task is opened as a device will do
+    it: a configuration that does not fit the model is refused now.
     """
 
     def read_asset(name: str) -> bytes:
@@ -157,15 +159,21 @@ def _inputs(
     with closing(session):
         runner = open_runner(task, {"model": session}, read_asset)
         runner.warm_up()
-        if samples is None:
-            return runner.examples(GOLDEN) if isinstance(runner, MakesExamples) else None
-        columns = getattr(runner, "columns", None)
-        if columns is not None and samples.suffix.lower() in {".csv", ".tsv"}:
-            return [columns.one(row) for row in read_table(samples, columns)]
-        if isinstance(runner, TakesImages) and samples.suffix.lower() not in {".npy", ".npz"}:
-            return [runner.feeds(path) for path in spaced(files_below(samples), IMAGES)]
-        if samples.is_dir():
-            raise UsageError(f"{samples}: a directory of samples holds images, which this task does not take")
+        bounds = bounded_dims(source.model.inputs, runner.largest()) if isinstance(runner, BoundsInputs) else {}
+        return _feeds(source, runner, samples), bounds
+
+
+def _feeds(source: OnnxSource, runner: Runner, samples: Path | None) -> Sequence[Tensors] | None:
+    if samples is None:
+        return runner.examples(GOLDEN) if isinstance(runner, MakesExamples) else None
+    suffix = samples.suffix.lower()
+    columns = getattr(runner, "columns", None)
+    if columns is not None and suffix in {".csv", ".tsv"}:
+        return [columns.one(row) for row in read_table(samples, columns)]
+    if isinstance(runner, TakesImages) and suffix not in {".npy", ".npz"}:
+        return [runner.feeds(path) for path in spaced(files_below(samples), IMAGES)]
+    if samples.is_dir():
+        raise UsageError(f"{samples}: a directory of samples holds images, which this task does not take")
     return given_inputs(source, read_arrays(samples), samples)
 
 

@@ -17,7 +17,9 @@ from PIL import Image
 
 import ortolan
 import ortolan_convert
+from ortolan.bundle.directory import open_bundle
 from ortolan.cli import main
+from ortolan.cli.contents import bundle_text
 from ortolan.errors import InputError, UsageError
 from ortolan.inputs.image_config import parse_image_config
 from ortolan.tasks.golden import read_golden
@@ -138,6 +140,9 @@ def test_the_map_example_fits_such_a_model(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.objects[0].box, (35, 25, 265, 75), atol=3)
         np.testing.assert_allclose(found.objects[1].box, (37, 107, 163, 153), atol=3)
         assert model.check().drop == 0
+    bundle = open_bundle(tmp_path / "m.bundle")
+    assert bundle.manifest.max_dims == {"DynamicDimension.1": 2016, "DynamicDimension.2": 2016}
+    assert "\nat most      DynamicDimension.1 2016, DynamicDimension.2 2016\n" in bundle_text(bundle)
 
 
 def test_the_boxes_example_fits_such_a_model(tmp_path: Path) -> None:
@@ -164,6 +169,9 @@ def test_the_reader_example_fits_such_a_model(tmp_path: Path) -> None:
         image.save(stripes)
     with ortolan.load(tmp_path / "m.bundle", ortolan.TextRecognizer) as model:
         assert model.predict(stripes).text == "g "
+    manifest = open_bundle(tmp_path / "m.bundle").manifest
+    assert manifest.dims == {"DynamicDimension.0": 1, "DynamicDimension.1": 320}
+    assert manifest.max_dims == {"DynamicDimension.1": 3200}  # as wide as the description allows
 
 
 def test_samples_may_be_a_directory_of_images(tmp_path: Path) -> None:

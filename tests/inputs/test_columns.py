@@ -152,6 +152,16 @@ def test_many_rows_are_a_list_or_an_array(rows: Any) -> None:
         list(matrix().batches(rows))
 
 
+def test_runs_are_bounded_in_rows_and_values() -> None:
+    """4096 rows, fewer of wide ones, and never less than one."""
+    assert matrix().most_rows == 4096
+    wide = TensorSpec("X", "float32", ("rows", 5000))
+    columns = Columns.open({"input": "X", "features": [f"f{i}" for i in range(5000)]}, [wide], "columns")
+    assert columns.most_rows == 209
+    runs = list(columns.batches(np.zeros((300, 5000), np.float32)))
+    assert [feeds["X"].shape for _, feeds in runs] == [(209, 5000), (91, 5000)]
+
+
 def test_no_rows_make_no_runs() -> None:
     """Empty batches are fine."""
     assert list(matrix().batches([])) == []

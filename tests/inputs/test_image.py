@@ -233,6 +233,22 @@ def test_pixels_of_unknown_range_are_refused() -> None:
         pixels(Image.fromarray(np.full((2, 2), 1 << 20, np.int32)))
 
 
+def test_what_pillow_does_not_convert_is_refused() -> None:
+    """With what it is: the file is not damaged."""
+    with pytest.raises(InputError, match="the image: expected gray, color or CMYK pixels, found CIELAB"):
+        pixels(encoded(Image.new("LAB", (4, 4)), "TIFF"))
+
+
+def test_of_several_frames_the_first_counts() -> None:
+    """In animations and in files of several pages."""
+    frames = [Image.fromarray(PIXELS[..., 0]), Image.new("L", (8, 6))]
+    for form in ("GIF", "TIFF", "WEBP", "PNG"):
+        content = encoded(
+            frames[0], form, save_all=True, append_images=frames[1:], **({"lossless": True} if form == "WEBP" else {})
+        )
+        np.testing.assert_array_equal(pixels(content), PIXELS[..., :1].repeat(3, axis=2))
+
+
 def test_transparency_is_laid_upon_the_declared_background() -> None:
     """In files, in palettes, in Pillow's images and in arrays; without a background it is ignored."""
     rgba = np.zeros((1, 3, 4), np.uint8)

@@ -67,12 +67,12 @@ def test_labels_come_from_the_configuration_an_asset_or_are_numbers(open_colors:
 
 
 def test_a_batch_is_answered_in_its_order(open_colors: Callable[..., Any]) -> None:
-    """Images of several sizes are run with those of their size; the answers are the single ones."""
+    """Images of several sizes; each is a run of its own."""
     runner = open_colors()
     colors = ["red", "blue", "green", "green", "red", "blue", "red"]
     images = [image(color, 2 + i % 3) for i, color in enumerate(colors)]
     runs = list(runner.encode(images))
-    assert sorted(len(run.rows) for run in runs) == [2, 2, 3]
+    assert [run.rows for run in runs] == [[i] for i in range(7)]
     answers = {}
     for run in runs:
         answers.update(zip(run.rows, runner.decode(runner.session.run(run.feeds), run), strict=True))
@@ -80,24 +80,16 @@ def test_a_batch_is_answered_in_its_order(open_colors: Callable[..., Any]) -> No
     assert [answers[i] for i in range(len(images))] == [runner.answer(x) for x in images]
 
 
-def test_a_model_of_one_image_is_run_once_for_each(open_colors: Callable[..., Any]) -> None:
-    """Where the batch is fixed."""
-    assert [run.rows for run in open_colors(batch=1).encode([image("red")] * 3)] == [[0], [1], [2]]
-
-
-def test_runs_and_what_waits_for_them_are_bounded(open_colors: Callable[..., Any]) -> None:
+def test_images_are_read_when_it_is_their_turn(open_colors: Callable[..., Any]) -> None:
     """A thousand photos are not in memory at once."""
-    runner = open_colors()
-    big = np.zeros((512, 512, 3), np.uint8)  # 3 MB as float32: one fits into a run
     taken = []
 
     def photos() -> Any:
         for i in range(6):
             taken.append(i)
-            yield big
+            yield image("red")
 
-    runs = runner.encode(photos())
-    assert next(iter(runs)).rows == [0]
+    assert next(open_colors().encode(photos())).rows == [0]
     assert len(taken) == 1
 
 
@@ -107,7 +99,7 @@ def test_one_image_is_no_batch_of_images(open_colors: Callable[..., Any]) -> Non
     for single in ("photo.jpg", b"\xff\xd8", image("red"), ImageArray(image("red"))):
         with pytest.raises(InputTypeError, match=r"expected a list of images, found a single .*; use predict for it"):
             list(runner.encode(single))
-    assert [run.rows for run in runner.encode(np.stack([image("red")] * 2))] == [[0, 1]]
+    assert [run.rows for run in runner.encode(np.stack([image("red")] * 2))] == [[0], [1]]
     assert list(runner.encode([])) == []
 
 
@@ -189,3 +181,24 @@ def test_outputs_of_another_shape_are_refused(open_colors: Callable[..., Any]) -
         runner.decode({"logits": np.zeros((1, 4), np.float32)}, encoded)
     with pytest.raises(BundleError, match=r"expected numbers for every image, found \[3, 1, 1\]"):
         open_colors(labels=None).decode({"logits": np.zeros((1, 3, 1, 1), np.float32)}, encoded)
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop", "shape"),
+    [
+        ({"to": "exact", "size": [8, 6]}, None, (1, 3, 8, 6)),
+        ({"to": "letterbox", "size": [8, 6]}, None, (1, 3, 8, 6)),
+        ({"to": "shortest", "size": 9}, [8, 6], (1, 3, 8, 6)),
+        ({"to": "bounded", "shortest": 16, "longest": 100, "multiple": 16}, None, (1, 3, 96, 96)),
+        ({"to": "height", "height": 8, "min_width": 8, "max_width": 64, "multiple": 8}, None, (1, 3, 8, 64)),
+        ({"to": "shortest", "size": 9}, None, (1, 3, None, None)),
+        (None, None, (1, 3, None, None)),
+    ],
+)
+def test_the_largest_tensor_is_known(open_colors: Callable[..., Any], resize: Any, crop: Any, shape: Any) -> None:
+    """Where the configuration has a bound: memory has to be there for it, whatever the first image is."""
+    runner = open_colors(input={**INPUT, "resize": resize, "crop": crop})
+    assert runner.largest() == {"x": shape}
+    for height, width in ((1, 1), (3, 999), (999, 3), (500, 500)):
+        made = runner.feeds(np.zeros((height, width, 3), np.uint8))["x"].shape
+        assert all(most is None or size <= most for size, most in zip(made, shape, strict=True))

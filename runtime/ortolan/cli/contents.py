@@ -45,6 +45,7 @@ def bundle_json(bundle: Bundle) -> dict[str, object]:
             "sources": [{"name": s.name, "sha256": s.sha256, "bytes": s.bytes} for s in provenance.sources],
         },
         "dims": manifest.dims,
+        "max_dims": manifest.max_dims,
         "variants": [
             _variant_json(bundle, variant) for component in manifest.components for variant in component.variants
         ],
@@ -83,6 +84,10 @@ def _at(polynomial: Polynomial | None, dims: Mapping[str, int]) -> float | None:
     return None if polynomial is None else polynomial.at(dims)
 
 
+def _sizes(dims: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {dim}" for name, dim in dims.items())
+
+
 def bundle_text(bundle: Bundle) -> str:
     """A bundle for people."""
     manifest = bundle.manifest
@@ -96,7 +101,8 @@ def bundle_text(bundle: Bundle) -> str:
         ("from", f"{provenance.framework} {provenance.framework_version}"),
         *(("source", source) for source in sources),
         ("made with", ", ".join(f"{name} {version}" for name, version in provenance.versions.items())),
-        ("usual sizes", ", ".join(f"{name} {dim}" for name, dim in manifest.dims.items()) or "all fixed"),
+        ("usual sizes", _sizes(manifest.dims) or "all fixed"),
+        *([("at most", _sizes(manifest.max_dims))] if manifest.max_dims else []),
     ]
     lines = [f"{name:<13}{value}" for name, value in facts]
     header = (

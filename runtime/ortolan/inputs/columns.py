@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GROUP = 4096
 """Most rows of one run."""
+CELLS = 1 << 20
+"""Most values of one run of several rows."""
 
 _EXACT = 2**53
 """Whole numbers below this are the same as float64."""
@@ -47,7 +49,7 @@ class Columns:
         self.features = config.features
         self.names = tuple(feature.name for feature in config.features)
         self._cast = config.cast
-        self._rows = GROUP if config.rows is None else config.rows
+        self.most_rows = config.rows or max(1, min(GROUP, CELLS // len(config.features)))
         self._groups: list[_Group] = []
         for name in dict.fromkeys(feature.input for feature in config.features):
             places = [i for i, feature in enumerate(config.features) if feature.input == name]
@@ -81,14 +83,14 @@ class Columns:
         """
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
             _require_plain(rows)
-            for start in range(0, len(rows), self._rows):
-                part = rows[start : start + self._rows]
+            for start in range(0, len(rows), self.most_rows):
+                part = rows[start : start + self.most_rows]
                 yield range(start, start + len(part)), self._from_matrix(part, start)
             return
         if not isinstance(rows, list | tuple | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
             raise InputTypeError(f"expected a list of rows or a 2-D array, found {_kind(rows)}")
-        for start in range(0, len(rows), self._rows):
-            some = rows[start : start + self._rows]
+        for start in range(0, len(rows), self.most_rows):
+            some = rows[start : start + self.most_rows]
             values = [self._values(row, start + i) for i, row in enumerate(some)]
             yield range(start, start + len(values)), self._from_rows(values, start)
 

@@ -129,6 +129,15 @@ class ImageConfig:
             return self.resize.height, self.resize.width
         return (self.resize.height if isinstance(self.resize, FixedHeight) else None), None
 
+    @property
+    def largest(self) -> tuple[int | None, int | None]:
+        """(height, width) that no tensor exceeds; None where there is no bound."""
+        if isinstance(self.resize, Bounded):
+            return self.resize.largest, self.resize.largest
+        if isinstance(self.resize, FixedHeight):
+            return self.resize.height, self.resize.max_width
+        return self.size
+
 
 def parse_image_config(config: Mapping[str, object], at: str = "task.config") -> ImageConfig:
     """The ``"input"`` object of a task's configuration, checked.

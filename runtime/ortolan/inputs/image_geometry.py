@@ -121,6 +121,11 @@ class Bounded:
         size = self._side(width * ratio), self._side(height * ratio)
         return Placement(image=(width, height), resized=size, canvas=size)
 
+    @property
+    def largest(self) -> int:
+        """Longest side that an image may become."""
+        return self._side(self.longest)
+
     def _side(self, length: float) -> int:
         return max(round(int(length) / self.multiple), 1) * self.multiple
 

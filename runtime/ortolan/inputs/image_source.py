@@ -102,7 +102,7 @@ class Pixels:
 
 
 def read_image(x: object, config: ImageConfig) -> Pixels:
-    """The pixels of an image, upright, in gray if the model takes gray.
+    """The pixels of an image, upright, in gray if the model takes gray. Of several pages or frames the first counts.
 
     Raises:
         InputTypeError: ``x`` is no image, or an array that is not uint8.
@@ -228,6 +228,8 @@ def _plain(image: PillowImage.Image, name: str, config: ImageConfig) -> PillowIm
         if values.size and not 0 <= int(values.min()) <= int(values.max()) <= 0xFFFF:
             raise InputError(f"{name}: expected pixels of 8 or 16 bits, found values outside 0 to 65535")
         return _rebuilt((values >> 8).astype(np.uint8))
+    if mode == "LAB":
+        raise InputError(f"{name}: expected gray, color or CMYK pixels, found CIELAB; convert the image first")
     if mode == "F":
         raise InputError(f"{name}: expected pixels of 8 or 16 bits, found floating-point pixels of unknown range")
     if mode in ("1", "LA", "La"):

@@ -65,6 +65,14 @@ class MakesExamples(Protocol):
 
 
 @runtime_checkable
+class BoundsInputs(Protocol):
+    """A runner that knows how large the tensors become that it makes, for which memory has to be there."""
+
+    def largest(self) -> Mapping[str, tuple[int | None, ...]]:
+        """Shape of the largest tensor, by input; None for a size without a bound."""
+
+
+@runtime_checkable
 class TakesImages(Protocol):
     """A runner whose inputs are images, which may be given as paths."""
 

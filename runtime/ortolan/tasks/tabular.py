@@ -80,6 +80,10 @@ class _TabularRunner(Generic[AnswerT]):
         """The runs that together answer all rows: a list of rows or a 2-D array."""
         return (Encoded(feeds, rows) for rows, feeds in self.columns.batches(xs))
 
+    def largest(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of the tensors of as many rows as one run takes; see `ortolan.tasks.runner.BoundsInputs`."""
+        return {feature.input: (self.columns.most_rows,) for feature in self.columns.features}
+
     def examples(self, count: int) -> list[dict[str, Array]]:
         """Rows of small whole numbers and empty strings."""
         random = np.random.default_rng(0)
