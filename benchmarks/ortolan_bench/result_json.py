@@ -67,6 +67,8 @@ if TYPE_CHECKING:
 SCHEMA = "ortolan.bench/2"
 """Name and version of the schema."""
 
+_LINE = 120
+
 MAX_FILE_BYTES = 1 << 30
 """Largest result file that is read."""
 
@@ -100,23 +102,27 @@ def to_json(result: BenchResult) -> dict[str, object]:
 
 
 def dumps(result: BenchResult) -> str:
-    """The schema as text: indented, but every list of numbers on one line."""
+    """The schema as text; see `indented`."""
     return indented(to_json(result))
 
 
 def indented(data: object) -> str:
-    """JSON that people can read too: indented, but every list of numbers on one line."""
+    """JSON that people can read too: indented, but every list of numbers and every short plain object on one line."""
     lines: list[str] = []
 
     def folded(value: object) -> object:
+        if not isinstance(value, (dict, list)):
+            return value
+        inner = list(value.values()) if isinstance(value, dict) else value
+        numbers = isinstance(value, list) and all(isinstance(one, (int, float)) for one in inner)
+        if inner and not any(isinstance(one, (dict, list)) for one in inner):
+            line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+            if numbers or len(line) <= _LINE:
+                lines.append(line)
+                return f"\0{len(lines) - 1}\0"
         if isinstance(value, dict):
             return {key: folded(one) for key, one in value.items()}
-        if not isinstance(value, list):
-            return value
-        if not value or not all(isinstance(one, (int, float)) for one in value):
-            return [folded(one) for one in value]
-        lines.append(json.dumps(value, allow_nan=False))
-        return f"\0{len(lines) - 1}\0"
+        return [folded(one) for one in value]
 
     # Numbers by the thousand are written by the fast encoder, which cannot indent.
     document = json.dumps(folded(data), indent=2, ensure_ascii=False, allow_nan=False)
