@@ -30,7 +30,7 @@ OPERATORS = 5
 NAMED = 3
 """Candidates named in one warning; of more the first, and how many they are."""
 
-_ASCII = str.maketrans({"µ": "u", "±": "~", "≤": "<", "·": "-", "…": "~", "×": "x"})
+_ASCII = str.maketrans({"µ": "u", "±": "~", "≤": "<", "·": "-", "…": "~", "×": "x", "°": " "})
 _MARKS = {"valid": "valid", "invalid": "INVALID", "unknown": "unknown"}
 _TITLES = {
     "single-stream": "single-stream: one input at a time",
@@ -63,6 +63,7 @@ def render(result: BenchResult, *, unicode: bool = True) -> str:
             parts += [f"{title}\n{_figures(rows)}", _distributions(rows, bars)]
     notes = [
         *_operators(result.results),
+        *_conditions(result.results),
         *_failures(result.results),
         *_warnings(result.results),
         *_searches(result.results),
@@ -177,6 +178,24 @@ def _operators(rows: Sequence[CandidateResult]) -> list[str]:
             more = len(row.operators) - OPERATORS
             lines.append(f"operators: {row.name}: {', '.join(named)}{f', {more} more' if more > 0 else ''}")
     return lines
+
+
+def _conditions(rows: Sequence[CandidateResult]) -> list[str]:
+    """One line on heat, clock and power while blocks were timed, as far as the machine tells."""
+    usages = [row.usage for row in rows if row.usages]
+    warmest = [usage.temperature_highest_c for usage in usages if usage.temperature_highest_c is not None]
+    clocks = [clock for usage in usages for clock in usage.clocks_hz]
+    powers = [(usage.meter, usage.power_w) for usage in usages if usage.power_w is not None]
+    parts = []
+    if warmest:
+        first = next(usage.temperature_first_c for usage in usages if usage.temperature_first_c is not None)
+        parts.append(f"{first:.0f} °C at first, {max(warmest):.0f} °C at most")
+    if clocks:
+        parts.append(f"clock {min(clocks) / 1e9:.2f} to {max(clocks) / 1e9:.2f} GHz")
+    if powers:
+        watts = [power for _, power in powers]
+        parts.append(f"{min(watts):.3g} to {max(watts):.3g} W ({powers[0][0]})")
+    return [f"conditions: {'; '.join(parts)}"] if parts else []
 
 
 def _failures(rows: Sequence[CandidateResult]) -> list[str]:

@@ -8,6 +8,7 @@ from ortolan.types import Candidate, SessionConfig
 from ortolan_bench.protocol import OperatorTime
 from ortolan_bench.report import format_latency, render
 from ortolan_bench.scenarios import Scenario
+from ortolan_bench.sensors import Usage
 from ortolan_bench.validity import Warning as BenchWarning
 
 LOAD = BenchWarning("load", "invalid", "other processes used 50% of the CPU time (limit 10%): stop them")
@@ -173,3 +174,24 @@ def test_conclusions_name_their_scenario(finished):
     assert render(finished({}, results=(*pair, *more))).splitlines()[-1] == (
         "single-stream: fastest: int8 on cpu; fp32 on cpu takes 2.00x as long"
     )
+
+
+def test_conditions_are_one_line(finished):
+    """Heat, clock and power, as far as the machine tells; nothing where it hides them all."""
+    usages = tuple(
+        Usage(
+            seconds=1.0,
+            temperature_first_c=48.0,
+            temperature_highest_c=61.0 + i,
+            clocks_hz=(1_800_000_000 - i * 100_000_000,),
+            counted_j=6.2,
+            meter="RAPL package-0",
+        )
+        for i in range(5)
+    )
+    text = render(finished({"fp32": spread(1e-3)}, row={"usages": usages}))
+    assert (
+        "conditions: 48 °C at first, 65 °C at most; clock 1.40 to 1.80 GHz; 6.2 to 6.2 W (RAPL package-0)"
+    ) in text.splitlines()
+    assert "energy/input" in text
+    assert "conditions" not in render(finished({"fp32": spread(1e-3)}))
