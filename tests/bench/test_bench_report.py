@@ -173,3 +173,9 @@ def test_conclusions_name_their_scenario(finished):
     assert render(finished({}, results=(*pair, *more))).splitlines()[-1] == (
         "single-stream: fastest: int8 on cpu; fp32 on cpu takes 2.00x as long"
     )
+
+
+def test_bound_far_away_has_a_unit_of_its_own(finished):
+    """Thousands of microseconds are milliseconds."""
+    samples = [[100e-6] * 181 + [50e-3] * 19] * 5
+    assert "100 µs ≤50.0 ms" in render(finished({"fp32": samples}))
