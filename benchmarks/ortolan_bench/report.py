@@ -298,11 +298,13 @@ def _spread(interval: MedianInterval) -> str:
 
 
 def _bounded(latency: Latency, name: str) -> str:
-    """``63.1 ≤64.0 µs``: the percentile, and its upper bound with 99 % confidence."""
+    """``63.1 ≤64.0 µs``: the percentile, and its upper bound with 99 % confidence; ``352 µs ≤7.52 ms`` if it is far."""
     found = latency.percentile(name)
     if found is None:
         return "-"
     unit = unit_of(found.value)
+    if found.upper >= 1000 * unit[1]:
+        return f"{format_latency(found.value)} ≤{format_latency(found.upper)}"
     return f"{scaled(found.value, unit)[0]} ≤{scaled(found.upper, unit)[0]} {unit[0]}"
 
 

@@ -195,3 +195,9 @@ def test_conditions_are_one_line(finished):
     ) in text.splitlines()
     assert "energy/input" in text
     assert "conditions" not in render(finished({"fp32": spread(1e-3)}))
+
+
+def test_bound_far_away_has_a_unit_of_its_own(finished):
+    """Thousands of microseconds are milliseconds."""
+    samples = [[100e-6] * 181 + [50e-3] * 19] * 5
+    assert "100 µs ≤50.0 ms" in render(finished({"fp32": samples}))
