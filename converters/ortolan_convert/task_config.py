@@ -82,7 +82,8 @@ def _loaded(path: Path) -> object:
             raise UsageError(f"{path}: expected at most {LARGEST_FILE} bytes of YAML")
         loaded: object = yaml.safe_load(text)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
+        hint = f"; `ortolan convert --example {path.stem}` prints it" if path.stem in examples.names() else ""
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}{hint}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         if isinstance(error, UsageError):
             raise

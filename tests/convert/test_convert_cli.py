@@ -5,18 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from ortolan.errors import OrtolanError, TrustRequiredError, UnknownNameError, UsageError
+from ortolan.errors import OrtolanError, StorageError, TrustRequiredError, UnknownNameError, UsageError
 from ortolan_convert import examples
 from ortolan_convert.cli import convert
 from ortolan_convert.task_config import task_config
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def _run(*arguments: object) -> tuple[str, str]:
@@ -91,3 +88,5 @@ def test_the_shipped_descriptions_are_printed() -> None:
         _run("--example", "object-detection-pocr")
     with pytest.raises(UsageError, match=r"`ortolan convert --example NAME` prints tabular-regression$"):
         task_config(None, "tabular-regression")
+    with pytest.raises(StorageError, match=r"No such file .*; `ortolan convert --example tabular-regression`"):
+        task_config(Path("tabular-regression"), None)
