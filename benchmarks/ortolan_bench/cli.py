@@ -165,8 +165,6 @@ def bench(
             arrived=None if output is None else Keeper(output),
         )
     except BenchInterrupted as interrupted:
-        # A second Ctrl-C must not cost what the first one left.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         _deliver(interrupted.result, form or "text", output, show)
         more = "" if output is None else "; the same command with --resume goes on"
         click.echo(f"interrupted: what was measured until then is above{more}", err=True)
@@ -219,14 +217,19 @@ def _deliver(result: BenchResult, form: Form, output: Path | None, show: object)
     from ortolan_bench import report, result_csv, result_json
 
     _clear(show)
-    # Shown first: a full disk must not cost what was measured.
-    if form == "text":
-        click.echo(report.render(result, unicode=_can_show_blocks()))
-    else:
-        click.echo(result_json.dumps(result) if form == "json" else result_csv.dumps(result), nl=False)
-    if output is not None:
-        result_json.write(result, output)
-        click.echo(f"samples and environment: {output}", err=True)
+    # Ctrl-C, or another one, must not cost what was measured.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        # Shown first: a full disk must not cost it either.
+        if form == "text":
+            click.echo(report.render(result, unicode=_can_show_blocks()))
+        else:
+            click.echo(result_json.dumps(result) if form == "json" else result_csv.dumps(result), nl=False)
+        if output is not None:
+            result_json.write(result, output)
+            click.echo(f"samples and environment: {output}", err=True)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _judge(result: BenchResult, strict: bool) -> None:

@@ -14,7 +14,7 @@ from ortolan_bench.progress import Estimate, Progress
 from ortolan_bench.protocol import WorkerFailed
 from ortolan_bench.scenarios import Scenario
 from ortolan_bench.scenarios.queueing import capacity
-from ortolan_bench.scenarios.scenario import LIMIT, MAX_BLOCK_SAMPLES
+from ortolan_bench.scenarios.scenario import LIMIT, MAX_BLOCK_SAMPLES, MIN_RATE
 from ortolan_bench.schedule import Step, block_count, schedule
 from ortolan_bench.sensors.accelerator import accelerator_memory
 
@@ -311,7 +311,7 @@ class Instrument:
 
     def _next_rate(self, found: Findings, bound: float) -> float:
         found.steer(bound, self._settings.seed)
-        if not found.estimate:
+        if found.estimate is None or found.estimate < MIN_RATE:
             raise WorkerFailed(
                 f"no rate keeps the bound: more than 1% of the answers take longer than {format_duration(bound)} "
                 "even if nobody waits; give a longer time"

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from ortolan.choose.measurements import load_summaries
 from ortolan.errors import InputError, MeasurementError, StorageError, UnknownNameError, UsageError
-from ortolan_bench import BenchInterrupted, run_bench
+from ortolan_bench import BenchInterrupted, result_json, run_bench
 from ortolan_bench.cli import InvalidMeasurementError, bench
 from ortolan_bench.result_json import from_json, read
 from ortolan_bench.subject import Subject
@@ -123,7 +123,7 @@ def test_inputs_of_another_shape_fail_the_candidate(linear_bundle, tmp_path):
         (["--seconds", "nan"], UsageError, "seconds per candidate, got nan"),
         (["--processes", "0"], UsageError, "expected 1 to 1000 processes, got 0"),
         (["--scenario", "sever:5ms"], UnknownNameError, "unknown scenario 'sever'; did you mean 'server'?"),
-        (["--scenario", "server:0/s"], UsageError, "expected more than 0 and at most 1000000 arrivals per second"),
+        (["--scenario", "server:0/s"], UsageError, "expected one arrival a minute to 1000000 a second"),
         (["--resume"], UsageError, "--resume: which benchmark? name its result file with -o"),
         (["--trace", "/proc/none/traces"], StorageError, "cannot write traces to /proc/none/traces"),
         (["--inputs", "none.txt"], StorageError, "none.txt: cannot be read: No such file or directory"),
@@ -213,7 +213,6 @@ def test_interrupted_benchmark_is_gone_on_with(linear_bundle, machine, tmp_path,
     command = [str(linear_bundle), "--variant", "fp32,twin", "--seconds", "1", "-o", str(path), "--resume"]
     machine.interrupt_after = 60
     outcome = CliRunner().invoke(bench, command)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     assert outcome.exit_code == 130
     assert "the same command with --resume goes on" in outcome.stderr
     before = read(path)
@@ -249,7 +248,6 @@ def test_another_benchmark_is_not_gone_on_with(linear_bundle, machine, tmp_path,
     command = [str(linear_bundle), "--variant", "fp32,twin", "--seconds", "1", "-o", str(path)]
     machine.interrupt_after = 40
     CliRunner().invoke(bench, command)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(UsageError, match=f"the interrupted benchmark had other {what}"):
         CliRunner().invoke(bench, [*command, "--resume", *change], catch_exceptions=False)
 
@@ -288,6 +286,23 @@ def test_full_disk_costs_no_measurement(linear_bundle, machine, tmp_path, monkey
         bench.main(command, standalone_mode=False)
     assert b"fp32 on cpu" in out.getvalue()
     assert not [entry.name for entry in tmp_path.iterdir() if "r.json" in entry.name]
+
+
+def test_ctrl_c_while_the_result_is_written_is_no_loss(linear_bundle, machine, tmp_path, monkeypatch):
+    """The file is complete, as if it had come a moment later."""
+    monkeypatch.setattr("ortolan_bench.bench.WorkerProcess", lambda **_: machine.spawn())
+    path, write = tmp_path / "r.json", result_json.write
+
+    def impatient(result, path):
+        os.kill(os.getpid(), signal.SIGINT)
+        write(result, path)
+
+    monkeypatch.setattr("ortolan_bench.cli.Keeper", lambda _: lambda _: None)
+    monkeypatch.setattr(result_json, "write", impatient)
+    outcome = CliRunner().invoke(bench, [str(linear_bundle), "--variant", "fp32", "--seconds", "1", "-o", str(path)])
+    assert outcome.exit_code == 0
+    assert read(path).complete
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("seconds", [0.3, 0.8, 1.5, 2.5])

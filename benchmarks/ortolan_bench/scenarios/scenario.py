@@ -21,6 +21,9 @@ BATCHES = (1, 2, 4, 8, 16, 32)
 MAX_AT_ONCE = 65_536
 """Most inputs that are asked at once."""
 
+MIN_RATE = 1 / 60
+"""Fewest arrivals per second: one a minute; with fewer the benchmark would mostly wait."""
+
 MAX_RATE = 1e6
 """Most arrivals per second: beyond, the loop itself would be what is measured."""
 
@@ -131,8 +134,8 @@ def _server(detail: str | None) -> tuple[Scenario, ...]:
     text = detail or ""
     if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?/s", text):
         rate = float(text[:-2])
-        if not 0 < rate <= MAX_RATE:
-            raise UsageError(f"server: expected more than 0 and at most {MAX_RATE:.0f} arrivals per second, got {text}")
+        if not MIN_RATE <= rate <= MAX_RATE:
+            raise UsageError(f"server: expected one arrival a minute to {MAX_RATE:.0f} a second, got {text}")
         return (Scenario(name="server", rate=rate),)
     try:
         bound = parse_duration(text)
