@@ -169,7 +169,8 @@ def compare(
             row = _stored(figure, values, error, tolerance)
         rows.append(row)
     if problems:
-        rows = [_without_verdict(row) for row in rows]
+        # What cannot vary, such as a size on disk, needs no valid run.
+        rows = [replace(row, verdict="invalid", more=None) if row.figure.between else row for row in rows]
     return Comparison(
         base=names[0], new=names[1], figures=tuple(rows), missing=tuple(missing), problems=tuple(problems)
     )
@@ -197,15 +198,15 @@ def _problems(*sides: tuple[CandidateResult, str]) -> list[str]:
         if result.failure is not None:
             kind, text = [result.failure], f"failed: {result.failure}"
         elif not result.processes_s and all(side.failure is None for side, _ in sides):
-            kind, text = [], "has no samples"
+            kind, text = [], "without samples"
         elif result.validity == "invalid" and result.processes_s:
             kind = [warning.code for warning in bad] or ["invalid"]
-            text = f"is invalid: {'; '.join(warning.text for warning in bad) or 'no reason is given'}"
+            text = f"invalid: {'; '.join(warning.text for warning in bad) or 'no reason is given'}"
         else:
             continue
         names.setdefault(tuple(kind), []).append(name)
         words.setdefault(tuple(kind), text)
-    return [f"{' and '.join(dict.fromkeys(names[kind]))} {text}" for kind, text in words.items()]
+    return [f"{' and '.join(dict.fromkeys(names[kind]))}: {text}" for kind, text in words.items()]
 
 
 def _paired(
@@ -276,7 +277,3 @@ def _verdict(shift: Shift, tolerance: float) -> Verdict:
 def _wanted(shift: Shift, tolerance: float) -> float:
     """Half an interval that would tell: it leaves out 0, or lies within the tolerance."""
     return max(abs(shift.estimate), log1p(tolerance) - abs(shift.estimate))
-
-
-def _without_verdict(row: FigureComparison) -> FigureComparison:
-    return replace(row, verdict="invalid", more=None)

@@ -109,6 +109,6 @@ FIGURES: tuple[Figure, ...] = (
 )
 """Every figure, the most important first.
 
-Numbers of samples are those of `statistics.PERCENTILES`. ``between`` was estimated from repeated runs of one bundle:
-``benchmarks/peers/measuring_repeats.py`` prints it anew.
+Numbers of samples are those of `statistics.PERCENTILES`. ``between`` is a first choice, to be held against what
+``benchmarks/peers/measuring_repeats.py`` prints for repeated runs of one bundle.
 """

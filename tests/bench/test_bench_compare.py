@@ -138,7 +138,7 @@ def test_invalid_result_never_wins_and_never_passes(stored):
     paths = stored("a", {"fp32": 1e-3}), stored("b", {"fp32": 1e-4}, validity="invalid", warnings=[warning])
     outcome = run(*paths)
     assert "INVALID" in outcome.stdout
-    assert "no verdict: fp32 on cpu is invalid: others used the CPU: stop them" in outcome.stdout
+    assert "no verdict: fp32 on cpu: invalid: others used the CPU: stop them" in outcome.stdout
     assert "faster" not in outcome.stdout
     with pytest.raises(RegressionError, match="no verdict on fp32 on cpu"):
         run(*paths, "--fail-above", "50%")
@@ -150,7 +150,7 @@ def test_failed_candidate_has_no_verdict(stored):
     new = stored("b", {"fp32": 1e-3, "int8": None}, failures={"int8": "the worker hung"})
     first, second = compared(base, new).comparisons
     assert first.problems == ()
-    assert second.problems == ("int8 on cpu failed: the worker hung",)
+    assert second.problems == ("int8 on cpu: failed: the worker hung",)
 
 
 def test_candidates_are_matched_by_what_ran(stored):

@@ -4,6 +4,7 @@ import pytest
 
 from ortolan.types import Candidate, SessionConfig
 from ortolan_bench.comparison import ERROR, compare, shares
+from ortolan_bench.figures import FIGURES, Figure
 from ortolan_bench.protocol import MemoryUse
 from ortolan_bench.result import CandidateResult
 from ortolan_bench.validity import Warning as BenchWarning
@@ -129,13 +130,21 @@ def test_invalid_never_wins(validity):
     assert called(comparison) == (validity == "valid")
     if validity == "invalid":
         assert {row.verdict for row in comparison.figures} == {"invalid"}
-        assert comparison.problems == ("new is invalid: others used the CPU: stop them",)
+        assert comparison.problems == ("new: invalid: others used the CPU: stop them",)
+
+
+def test_what_cannot_vary_needs_no_valid_run():
+    """A size is a size."""
+    (median,) = (row for row in FIGURES if row.key == "latency_p50_s")
+    size = Figure(key="size_bytes", title="size", unit="bytes", single=lambda row: len(row.variant_digest), between=0.0)
+    sides = result_of(steady(1e-3)), result_of(steady(1e-3), validity="invalid", variant_digest="d" * 32)
+    assert [row.verdict for row in judged(*sides, figures=[median, size]).figures] == ["invalid", "different"]
 
 
 def test_failed_side_has_no_verdict():
     """The reason is passed on."""
     comparison = judged(result_of(steady(1e-3)), result_of([], failure="the worker hung", validity="invalid"))
-    assert comparison.problems == ("new failed: the worker hung",)
+    assert comparison.problems == ("new: failed: the worker hung",)
     assert comparison.figures == ()
 
 
