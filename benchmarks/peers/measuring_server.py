@@ -2,7 +2,8 @@
 
     python benchmarks/peers/measuring_server.py [--service-ms 2] [--bounds 3,5,10,20] [--seconds 30]
 
-The fake session keeps the processor busy for exactly the time given; workers, protocol, loops, arrivals and search are
+The fake session keeps the processor busy for exactly the time given (``--sleep``: sleeps, for a machine on which others
+run; give it 50 ms or more, of which waking up late is a small part); workers, protocol, loops, arrivals and search are
 the real ones. The true capacity is where 99 % of an M/D/1 queue's answers come within the bound (Erlang's formula of
 1909 for the waiting time), for each bound a multiple of the service time. Prints the rate that was found, what live
 runs at that rate say, and the ratio. Exit status 1 if one is further off than 5 %. About three minutes.
@@ -31,19 +32,23 @@ class Busy:
 
     inputs = ()
 
-    def __init__(self, service_ns: int) -> None:
+    def __init__(self, service_ns: int, sleeps: bool) -> None:
         self.service_ns = service_ns
+        self.sleeps = sleeps
 
     def predict(self, text: str) -> str:
+        if self.sleeps:
+            time.sleep(self.service_ns * 1e-9)
+            return text
         end = time.perf_counter_ns() + self.service_ns
         while time.perf_counter_ns() < end:
             pass
         return text
 
 
-def serve(service_ns: int, parent: int) -> None:
+def serve(service_ns: int, sleeps: bool, parent: int) -> None:
     """Be a worker with that model."""
-    worker.main(lambda *_: Busy(service_ns), lambda: {"runtime_id": "fake", "numpy_version": "none"}, parent)
+    worker.main(lambda *_: Busy(service_ns, sleeps), lambda: {"runtime_id": "fake", "numpy_version": "none"}, parent)
 
 
 def in_time(bound: float, rho: float) -> float:
@@ -73,12 +78,13 @@ def main() -> int:
     parser.add_argument("--bounds", default="3,5,10,20", help="multiples of it (default 3,5,10,20)")
     parser.add_argument("--seconds", type=float, default=30.0, help="of live runs per bound (default 30)")
     parser.add_argument("--processes", type=int, default=5, help="worker processes per bound (default 5)")
+    parser.add_argument("--sleep", action="store_true", help="sleep for that time instead of being busy")
     parser.add_argument("--quick", action="store_true", help="two bounds, two seconds each: does it work at all?")
     arguments = parser.parse_args()
     bounds = [5.0, 10.0] if arguments.quick else [float(bound) for bound in arguments.bounds.split(",")]
     seconds = 2.0 if arguments.quick else arguments.seconds
     service_s = arguments.service_ms * 1e-3
-    command = [sys.executable, __file__, "--worker", str(round(service_s * 1e9))]
+    command = [sys.executable, __file__, "--worker", str(round(service_s * 1e9)), str(int(arguments.sleep))]
 
     def target(bound: float) -> Target:
         scenario = Scenario(name="server", bound=bound * service_s)
@@ -111,6 +117,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        serve(int(sys.argv[2]), int(sys.argv[3]))
+        serve(int(sys.argv[2]), sys.argv[3] == "1", int(sys.argv[4]))
     else:
         sys.exit(main())
