@@ -143,3 +143,9 @@ def test_post_init_runs_last(form: Any) -> None:
             object.__setattr__(self, "x", 2 * self.x)
 
     assert Doubled(3).x == 6
+
+
+def test_fields_and_signature_of_one_class() -> None:
+    """Both come from the library's form of the class, which is made once."""
+    made = of(dataclass)
+    assert list(inspect.signature(made).parameters) == [field.name for field in dataclasses.fields(made)]

@@ -1,7 +1,8 @@
 """Real models from registry packages, as bundles: what `benchmarks/peers/peak_memory.py` measures.
 
 Where the constants of the memory prediction were looked at beside a model it is among `KNOWN`; the `HELD_OUT` ones were
-taken up afterwards, to see whether the prediction holds for what it was not made with.
+taken up afterwards, to see whether the prediction holds for what it was not made with. Of those the forest and MiniLM
+in fp16 missed at first, and showed what was wrong: since then they are known.
 """
 
 import csv
@@ -154,6 +155,8 @@ KNOWN = (
     )),
     Subject("efficientnet-lite0", "efficientnet", efficientnet),
     Subject("reviews (text)", "reviews", reviews),
+    Subject("passeval (forest)", "passeval", forest),
+    Subject("MiniLM fp16", "minilm16", half, "fp16"),
 )  # fmt: skip
 
 
@@ -198,6 +201,4 @@ HELD_OUT = (
         OCR4[0], OCR4[1] + "ch_PP-OCRv4_rec_infer.onnx",
         "p2o.DynamicDimension.0: 1, x.2: 48, p2o.DynamicDimension.1: 320", "p2o.DynamicDimension.1: 640",
     )),
-    Subject("passeval (forest)", "passeval", forest),
-    Subject("MiniLM fp16", "minilm16", half, "fp16"),
 )  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass, replace
 else:
     import dataclasses
+    import threading
 
     def dataclass(*, frozen, slots, kw_only=False):
         """As ``dataclasses.dataclass``, for classes that are frozen, have slots and no base class."""
@@ -27,12 +28,13 @@ else:
             names = tuple(plain.__annotations__)
             content = {key: value for key, value in plain.__dict__.items() if key not in {"__dict__", "__weakref__"}}
             given = {name: content.pop(name) for name in names if name in content}
+            library = _Library(plain, kw_only)
             content |= {
                 "__qualname__": plain.__qualname__,
                 "__slots__": names,
                 "__match_args__": () if kw_only else names,
-                "__dataclass_fields__": _Late(plain, kw_only, lambda library: library.__dataclass_fields__),
-                "__signature__": _Late(plain, kw_only, _signature),
+                "__dataclass_fields__": _Late(library, lambda form: form.__dataclass_fields__),
+                "__signature__": _Late(library, _signature),
                 "__init__": _initializer(plain, names, 0 if kw_only else len(names), _makers(given)),
                 "__repr__": _representation([name for name in names if getattr(given.get(name), "repr", True)]),
                 "__eq__": _equal,
@@ -50,25 +52,38 @@ else:
         """As ``dataclasses.replace``, for classes with slots."""
         return type(record)(**{name: getattr(record, name) for name in record.__slots__} | changes)
 
+    class _Library:
+        """The library's form of a class, made once."""
+
+        def __init__(self, plain, kw_only):
+            self._plain, self._kw_only = plain, kw_only
+            self._lock = threading.Lock()
+            self._form = None
+
+        def form(self):
+            with self._lock:
+                if self._form is None:
+                    self._form = dataclasses.dataclass(frozen=True, kw_only=self._kw_only)(self._plain)
+            return self._form
+
     class _Late:
         """A class attribute that is taken from the library's form of the class when it is first read."""
 
-        def __init__(self, plain, kw_only, take):
-            self._made = plain, kw_only, take
+        def __init__(self, library, take):
+            self._library, self._take = library, take
 
         def __set_name__(self, owner, name):
             self._name = name
 
         def __get__(self, instance, owner):
-            plain, kw_only, take = self._made
-            value = take(dataclasses.dataclass(frozen=True, kw_only=kw_only)(plain))
+            value = self._take(self._library.form())
             setattr(owner, self._name, value)
             return value
 
-    def _signature(library):
+    def _signature(form):
         from inspect import signature
 
-        return signature(library)
+        return signature(form)
 
     def _makers(given):
         """What makes the default of each field that has one."""

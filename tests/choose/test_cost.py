@@ -111,6 +111,19 @@ def test_memory_is_the_sum_of_its_parts(manifest: Callable[..., Manifest], pi: P
     assert prediction.peak_memory.high == pytest.approx(sum(part.high for part in prediction.parts.values()))
 
 
+def test_components_add_up(manifest: Callable[..., Manifest], pi: Profile) -> None:
+    """All are loaded at once, in one process with one set of assets."""
+    bundle = manifest()
+    one, other = bundle.variant("fp32"), bundle.variant("int8")
+
+    both, first, second = (predict(bundle, names, pi, SessionConfig()).parts for names in ([one, other], one, other))
+
+    for part in ("graph", "weights", "prepacking", "activations"):
+        assert both[part].high == first[part].high + second[part].high
+    for part in ("process", "assets"):
+        assert both[part] == first[part] == second[part]
+
+
 def test_nodes_and_attributes_take_many_times_their_size(manifest: Callable[..., Manifest], pi: Profile) -> None:
     """What is in the file and is no tensor: a forest's trees are attributes of one node."""
     bundle = manifest()

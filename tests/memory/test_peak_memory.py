@@ -42,14 +42,16 @@ def private():
     # Pages of files that are mapped are left out: they become shared and private as other processes come and go.
     with open("/proc/self/smaps_rollup") as rows:
         return 1024 * sum(int(row.split()[1]) for row in rows if row.startswith("Private_Dirty"))
-draw, found = random.Random(0), {}
+# The C library gives the end of its heap back when it happens to be free: a single moment may be 1 MB below the rest.
+draw, found = random.Random(0), {200: [], 1000: []}
 with ortolan.load(sys.argv[1], low_memory=sys.argv[2] == "1", threads=1) as model:
     width, rows = model.inputs[0].shape[1], int(sys.argv[3])
     for run in range(1, 1001):
         model.run({"x": np.ones((draw.randint(1, rows), width), np.float32)})
-        if run in (200, 1000):
-            found[run] = private()
-print(json.dumps({"after_200": found[200], "after_1000": found[1000]}))
+        for until, readings in found.items():
+            if until - 100 < run <= until:
+                readings.append(private())
+print(json.dumps({"until_200": max(found[200]), "until_1000": max(found[1000])}))
 """
 RARE_SHAPES = """
 import json, sys
@@ -154,10 +156,10 @@ def test_a_prediction_is_above_the_peak_and_close(
 def test_changing_shapes_do_not_pile_up(
     layers: Make, saved: Callable[..., Path], in_process: InProcess, width: int, rows: int, low_memory: int
 ) -> None:
-    """Private bytes after 1,000 runs are those after 200, give or take 2 %, however small the model is."""
+    """Private bytes are at most 2 % more in runs 901 to 1,000 than in runs 101 to 200, however small the model is."""
     found = in_process(CHANGING_SHAPES, saved(layers(4, width)), low_memory, rows)
     assert found["status"] == 0, found["stderr"]
-    assert found["after_1000"] <= 1.02 * found["after_200"], found
+    assert found["until_1000"] <= 1.02 * found["until_200"], found
 
 
 def test_one_large_input_among_small_ones_does_not_stay(

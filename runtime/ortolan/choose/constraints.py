@@ -105,8 +105,7 @@ def _memory(assessment: Assessment, available: int | None, limit: int | None) ->
     least, word = min(known)
     if need.high <= least:
         return None
-    figures = _figures(need, assessment.basis, "bytes")
-    return f"needs {format_size(need.middle)} of memory ({figures}), only {format_size(least)} {word}"
+    return f"needs up to {format_size(need.high)} of memory ({assessment.basis}), only {format_size(least)} {word}"
 
 
 def _storage(assessment: Assessment, constraints: Constraints) -> str | None:

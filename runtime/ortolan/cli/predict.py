@@ -87,7 +87,7 @@ def check(bundle: Path, variant: str | None, provider: str | None, threads: int 
             row = rows[-1]
             word = "agrees" if row["agrees"] else "DIFFERS"
             click.echo(
-                f"{word:8}{row['candidate']}: {row['changed']} of {row['n']} decisions changed, "
+                f"{word:8}{row['candidate']}: {row['changed']} of {row['n']} answers changed, "
                 f"largest difference {row['worst']:.2g}, allowed {row['allowed']:.2g}"
             )
     if as_json:
