@@ -21,6 +21,7 @@ from ortolan_bench.findings import Target
 from ortolan_bench.measure import Instrument, Settings
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.scenarios import Scenario
+from ortolan_bench.sensors import Machine
 from ortolan_bench.workload import text_workload
 
 MOST = 0.05
@@ -91,13 +92,15 @@ def main() -> int:
         candidate = Candidate((("model", "busy"),), SessionConfig())
         return Target(candidate=candidate, path="-", variant=None, digest="0", declared=None, scenario=scenario)
 
-    instrument = Instrument(
-        [target(bound) for bound in bounds],
-        text_workload("fake", ["a"]),
-        Settings(seconds=seconds, processes=arguments.processes),
-        spawn=lambda: WorkerProcess(command),
-    )
-    instrument.run()
+    with Machine() as machine:
+        instrument = Instrument(
+            [target(bound) for bound in bounds],
+            text_workload("fake", ["a"]),
+            Settings(seconds=seconds, processes=arguments.processes),
+            spawn=lambda: WorkerProcess(command),
+            read_sensors=machine.read,
+        )
+        instrument.run()
     good = True
     for bound, row in zip(bounds, instrument.results(), strict=True):
         if row.rate is None or row.late is None:
