@@ -15,6 +15,7 @@ from ortolan_bench.environment import record
 from ortolan_bench.measure import Instrument, Settings
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.result import BenchResult
+from ortolan_bench.scenarios import Scenario
 from ortolan_bench.sensors import Machine
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ortolan_bench.result import CandidateResult
     from ortolan_bench.sensors import Reading
     from ortolan_bench.subject import Subject
+    from ortolan_bench.validity import Mode
     from ortolan_bench.workload import Workload
 
 PAIRS = 20
@@ -125,10 +127,12 @@ def run_against(
     variants: Sequence[str] | None = None,
     providers: Sequence[str] = ("cpu",),
     threads: Sequence[int | None] = (None,),
+    scenarios: Sequence[Scenario] = (Scenario(),),
     inputs: str | Path | None = None,
     seconds: float = SECONDS,
     processes: int = PAIRS,
     seed: int = 0,
+    mode: Mode = "burst",
     timeout: float = 300.0,
     tolerance: float = TOLERANCE,
     progress: Callable[[Progress], None] | None = None,
@@ -148,10 +152,12 @@ def run_against(
         variants: names; None for all.
         providers: as for ``run_bench``.
         threads: as for ``run_bench``.
+        scenarios: as for ``run_bench``.
         inputs: as for ``run_bench``.
         seconds: of steady state per side and candidate, over all processes.
         processes: pairs.
         seed: of the order.
+        mode: as for ``run_bench``.
         timeout: seconds for one request.
         tolerance: largest change that counts as the same.
         progress: called before each step.
@@ -170,11 +176,11 @@ def run_against(
     subject = Subject(path)
     wanted = parse_other(other, _variant_names(subject))
     opponent = subject if wanted.bundle is None else Subject(wanted.bundle)
-    pairs, notes = _pairs(subject, opponent, wanted, subject.targets(variants, providers, threads))
+    pairs, notes = _pairs(subject, opponent, wanted, subject.targets(variants, providers, threads, scenarios))
     machine = Machine()
     session = _Session(
         subject.workload(inputs),
-        Settings(seconds=seconds, processes=processes, seed=seed, timeout=timeout, together=True),
+        Settings(seconds=seconds, processes=processes, seed=seed, mode=mode, timeout=timeout, together=True),
         spawn=spawn or (lambda: WorkerProcess(timeout=timeout)),
         spawn_other=spawn_other or (lambda: WorkerProcess(_command(wanted.python), timeout=timeout)),
         read_sensors=read_sensors or machine.read,
@@ -212,13 +218,14 @@ def _pairs(
             if name is None:
                 raise UsageError(f"--against: {opponent.path} has several variants: add variant={'|'.join(known)}")
         if known and wanted.variant is None and name not in known and len(targets) > 1:
-            alone.append(f"only in {subject.path}: {target.candidate.name}")
+            alone.append(f"only in {subject.path}: {target.name}")
             continue
         config = target.candidate.config
         (counterpart,) = opponent.targets(
             [name] if known and name is not None else None,
             [wanted.provider or config.provider],
             [wanted.threads if wanted.threads is not None else config.threads],
+            [target.scenario],
         )
         pairs.append((counterpart, target))
     if not pairs:
@@ -337,7 +344,7 @@ def _names(
     base: tuple[BenchResult, CandidateResult], new: tuple[BenchResult, CandidateResult], python: Path | None
 ) -> tuple[str, str]:
     """Names of both candidates, with what tells them apart beyond variant and settings."""
-    names = [row.candidate.name for _, row in (base, new)]
+    names = [row.name for _, row in (base, new)]
     if base[0].source != new[0].source:
         names = [f"{name} ({Path(side[0].source).name})" for name, side in zip(names, (base, new), strict=True)]
     runtimes = [side[0].runtime_id for side in (base, new)]

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from ortolan.errors import MeasurementError, StorageError, UsageError
-from ortolan_bench.compare_cli import Request, bench_against, fail_above_option, parse_limit, shower
+from ortolan_bench.compare_cli import (
+    Request,
+    bench_against,
+    fail_above_option,
+    parse_limit,
+    shower,
+)
 
 if TYPE_CHECKING:
     from ortolan_bench.progress import Progress
@@ -53,13 +59,6 @@ class InvalidMeasurementError(MeasurementError):
 @click.option("--seconds", type=float, help="Steady state per candidate and scenario.  [default: 5; with --against 10]")
 @click.option("--processes", type=int, help="Worker processes per candidate.  [default: 5; with --against 20]")
 @click.option(
-    "--against",
-    metavar="OTHER",
-    help="Compare with OTHER, in pairs of processes that take turns: a variant, another bundle's path, or KEY=VALUE,… "
-    "with bundle, variant, provider, threads, python (of an environment with another onnxruntime).",
-)
-@fail_above_option
-@click.option(
     "--mode",
     type=click.Choice(["burst", "sustained"]),
     default="burst",
@@ -73,6 +72,13 @@ class InvalidMeasurementError(MeasurementError):
     metavar="DIR",
     help="Also tell the time per operator; onnxruntime's traces go to DIR, for ui.perfetto.dev.",
 )
+@click.option(
+    "--against",
+    metavar="OTHER",
+    help="Compare with OTHER, in pairs of processes that take turns: a variant, another bundle's path, or KEY=VALUE,… "
+    "with bundle, variant, provider, threads, python (of an environment with another onnxruntime).",
+)
+@fail_above_option
 @click.option("--strict", is_flag=True, help="Exit with status 1 unless every result is valid.")
 @click.option("--json", "form", flag_value="json", help="Print the result as JSON (schema ortolan.bench/2).")
 @click.option("--csv", "form", flag_value="csv", help="Print the figures as comma-separated values.")
@@ -94,10 +100,10 @@ def bench(
     inputs: Path | None,
     seconds: float | None,
     processes: int | None,
-    against: str | None,
-    fail_above: str | None,
     mode: Mode,
     traces: Path | None,
+    against: str | None,
+    fail_above: str | None,
     strict: bool,
     form: Form | None,
     output: Path | None,
@@ -120,14 +126,10 @@ def bench(
     from ortolan_bench.bench import BenchInterrupted, run_bench
     from ortolan_bench.result_json import check_target
 
-    if against is None and (fail_above is not None or form == "markdown"):
-        raise UsageError("--fail-above and --markdown need --against OTHER: there is nothing to compare with")
-    if against is not None and (
-        scenarios != ("single-stream",) or mode != "burst" or traces is not None or resume or form == "csv"
-    ):
-        raise UsageError("--against compares single-stream in burst mode; leave the options for anything else out")
     if resume and output is None:
         raise UsageError("--resume: which benchmark? name its result file with -o")
+    if against is None and (fail_above is not None or form == "markdown"):
+        raise UsageError("--fail-above and --markdown need --against OTHER: there is nothing to compare with")
     if output is not None:
         check_target(output)
     known = _known(output) if resume and output is not None else None
@@ -136,7 +138,9 @@ def bench(
         variants=None if variant == "all" else _names(variant, "--variant"),
         providers=_names(provider, "--provider"),
         threads=_thread_counts(threads),
+        scenarios=_scenarios(scenarios),
         inputs=inputs,
+        mode=mode,
         progress=show,
     )
     if seconds is not None:
@@ -145,25 +149,13 @@ def bench(
         request["processes"] = processes
     try:
         if against is not None:
-            bench_against(
-                path,
-                against,
-                request,
-                limit=parse_limit(fail_above),
-                strict=strict,
-                show=shower(form == "json", form == "markdown"),
-                output=output,
-            )
+            if resume or traces is not None or form == "csv":
+                raise UsageError("--against cannot be used with --resume, --trace or --csv")
+            limit = parse_limit(fail_above)
+            bench_against(path, against, request, limit=limit, strict=strict, show=shower(form), output=output)
             return
-        result = run_bench(
-            path,
-            **request,
-            scenarios=_scenarios(scenarios),
-            mode=mode,
-            traces=traces,
-            known=known,
-            arrived=None if output is None else Keeper(output),
-        )
+        arrived = None if output is None else Keeper(output)
+        result = run_bench(path, **request, traces=traces, known=known, arrived=arrived)
     except BenchInterrupted as interrupted:
         _deliver(interrupted.result, form or "text", output, show)
         more = "" if output is None else "; the same command with --resume goes on"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 import click
 
 from ortolan.choose.units import parse_share
-from ortolan.errors import MeasurementError, UsageError
+from ortolan.errors import MeasurementError
 from ortolan_bench.comparison import TOLERANCE
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from ortolan_bench.comparison import Report
     from ortolan_bench.progress import Progress
+    from ortolan_bench.scenarios import Scenario
+    from ortolan_bench.validity import Mode
 
 
 class Request(TypedDict, total=False):
@@ -25,9 +27,11 @@ class Request(TypedDict, total=False):
     variants: Sequence[str] | None
     providers: Sequence[str]
     threads: Sequence[int | None]
+    scenarios: Sequence[Scenario]
     inputs: Path | None
     seconds: float
     processes: int
+    mode: Mode
     progress: Callable[[Progress], None] | None
 
 
@@ -43,7 +47,6 @@ fail_above_option = click.option(
     help="Exit with status 1 if any figure is different and worse by more than this, e.g. 5%, or if there is no "
     "verdict because a result failed or is invalid. Also what counts as the same.",
 )
-markdown_option = click.option("--markdown", is_flag=True, help="Print the comparison as Markdown.")
 
 
 @click.command()
@@ -51,9 +54,9 @@ markdown_option = click.option("--markdown", is_flag=True, help="Print the compa
 @click.argument("new", metavar="NEW.json", type=click.Path(path_type=Path))
 @click.option("--cross-hardware", is_flag=True, help="Compare results from different machines.")
 @fail_above_option
-@click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON (schema ortolan.compare/1).")
-@markdown_option
-def compare(base: Path, new: Path, cross_hardware: bool, fail_above: str | None, as_json: bool, markdown: bool) -> None:
+@click.option("--json", "form", flag_value="json", help="Print the comparison as JSON (schema ortolan.compare/1).")
+@click.option("--markdown", "form", flag_value="markdown", help="Print the comparison as Markdown.")
+def compare(base: Path, new: Path, cross_hardware: bool, fail_above: str | None, form: str | None) -> None:
     """Compare two result files of `ortolan bench -o`, figure by figure.
 
     Each figure is different, the same within a few percent, or cannot be told, with a 95 % interval of the change from
@@ -68,7 +71,7 @@ def compare(base: Path, new: Path, cross_hardware: bool, fail_above: str | None,
     for path, result in zip((base, new), results, strict=True):
         require_of_one_run(result, str(path))
     report = compare_results(*results, cross_hardware=cross_hardware, tolerance=limit or TOLERANCE)
-    deliver(report, limit, show=shower(as_json, markdown))
+    deliver(report, limit, show=shower(form))
     judge(report, limit)
 
 
@@ -77,17 +80,15 @@ def parse_limit(text: str | None) -> float | None:
     return None if text is None else parse_share(text)
 
 
-def shower(as_json: bool, markdown: bool) -> Callable[[Report, float | None], str]:
-    """How a report is to be shown; UsageError for both ways at once."""
-    if as_json and markdown:
-        raise UsageError("expected --json or --markdown, got both")
-    if as_json:
+def shower(form: str | None) -> Callable[[Report, float | None], str]:
+    """How a report is to be shown: ``"json"``, ``"markdown"``, or None for text."""
+    if form == "json":
         from ortolan_bench.comparison_json import dumps
 
         return dumps
     from ortolan_bench import comparison_report
 
-    if markdown:
+    if form == "markdown":
         return lambda report, _limit: comparison_report.markdown(report) + "\n"
     return lambda report, _limit: comparison_report.render(report, unicode=_can_show_signs()) + "\n"
 
@@ -127,7 +128,7 @@ def bench_against(
     judge(report, limit)
     poor = [side for side in (report.base, report.new) if any(row.validity != "valid" for row in side.results)]
     if strict and poor:
-        names = dict.fromkeys(row.candidate.name for side in poor for row in side.results if row.validity != "valid")
+        names = dict.fromkeys(row.name for side in poor for row in side.results if row.validity != "valid")
         raise InvalidMeasurementError(f"--strict: not valid: {', '.join(names)}; the reasons are with the results")
 
 

@@ -95,6 +95,11 @@ class Comparison:
         """The one with this key, None if it was not compared."""
         return next((row for row in self.figures if row.figure.key == key), None)
 
+    @property
+    def headline(self) -> FigureComparison | None:
+        """What the conclusion is about: the median latency, or the rate of a search; None if neither was compared."""
+        return self.figure("rate_per_s") or self.figure("latency_p50_s")
+
     def worse(self, limit: float) -> tuple[FigureComparison, ...]:
         """The figures that are different, and worse by more than ``limit``."""
         return tuple(row for row in self.figures if row.verdict == "different" and row.worsening > limit)
@@ -122,8 +127,8 @@ class Report:
 
     @property
     def comparable(self) -> bool:
-        """Whether both sides of any comparison have latencies; they may still be invalid."""
-        return any(row.figure("latency_p50_s") is not None for row in self.comparisons)
+        """Whether both sides of any comparison have been timed; they may still be invalid."""
+        return any(row.headline is not None for row in self.comparisons)
 
 
 def compare(
@@ -155,7 +160,7 @@ def compare(
             there.append((figure, values))
         elif any(values):
             missing.append((figure.title, f"only measured for {names[0] if values[0] else names[1]}"))
-        elif figure.fewest > 1 and base.processes_s and new.processes_s:
+        elif figure.fewest > 1 and figure.applies(base.scenario) and base.processes_s and new.processes_s:
             missing.append((figure.title, f"needs {figure.fewest} samples per process: measure longer with --seconds"))
     rows = []
     errors = shares(sum(figure.single is None for figure, _ in there))

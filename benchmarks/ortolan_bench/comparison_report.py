@@ -50,15 +50,15 @@ def markdown(report: Report) -> str:
 
 
 def conclusion(row: Comparison, report: Report) -> str:
-    """One sentence on the median latency, or why there is none."""
+    """One sentence on the median latency or the highest rate, or why there is none."""
     if row.problems:
         return f"no verdict: {'; '.join(row.problems)}"
-    found = row.figure("latency_p50_s")
+    found = row.headline
     if found is None:
-        return "no verdict: there are no latencies to compare"
+        return "no verdict: there is nothing to compare"
     name, base = (row.new, row.base) if row.new != row.base else ("the new result", "the base")
     if found.verdict == "different":
-        word = _WORDS["s"][found.change > 0]
+        word = _WORDS["s"][found.worsening > 0]
         return f"{name} is {_share(abs(found.change))} {word} than {base}"
     if found.verdict == "same":
         return f"{name} is as fast as {base}, within {_share(found.within, up=True)}"

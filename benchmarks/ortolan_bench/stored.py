@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ortolan.errors import ManifestError, MeasurementError
 from ortolan.hardware.facts import Hardware
 from ortolan_bench.comparison import TOLERANCE, Report, compare
+from ortolan_bench.figures import figures_for
 from ortolan_bench.result_json import ResultFileError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def compare_results(
     """
     _require_same_question(base, new, cross_hardware)
     together, alone = _match(base, new)
+    guest = any(result.environment.get("hypervisor") is not None for result in (base, new))
     comparisons = [
         compare(
             ours,
@@ -51,6 +53,7 @@ def compare_results(
             inputs=base.workload_count,
             names=(ours.name, theirs.name),
             tolerance=tolerance,
+            figures=figures_for(guest=guest),
         )
         for ours, theirs in together
     ]
@@ -71,7 +74,8 @@ def require_of_one_run(result: BenchResult, name: str) -> None:
         ResultFileError: a candidate twice, figures of more or fewer processes than the run had, or the facts of a
             machine under the id of another.
     """
-    twice = [name for name, count in Counter(row.name for row in result.results).items() if count > 1]
+    rows = Counter((row.candidate, row.scenario) for row in result.results)
+    twice = [row.name for row in result.results if rows[row.candidate, row.scenario] > 1]
     if twice:
         raise ResultFileError(f"{name}: {twice[0]} is there more than once: results were merged by hand")
     for row in result.results:
@@ -113,10 +117,11 @@ def _match(
 ) -> tuple[list[tuple[CandidateResult, CandidateResult]], tuple[str, ...]]:
     """Which belong together, and a note on those that are alone."""
     others = {(row.candidate, row.scenario): row for row in new.results}
-    pairs = ((row, others.get((row.candidate, row.scenario))) for row in base.results)
-    together = [(row, other) for row, other in pairs if other is not None]
+    keys = [(row.candidate, row.scenario) for row in base.results]
+    together = [(row, others[key]) for row, key in zip(base.results, keys, strict=True) if key in others]
     if not together and len(base.results) == len(new.results) == 1:
-        together = [(base.results[0], new.results[0])]
+        single = base.results[0], new.results[0]
+        together = [single] if single[0].scenario == single[1].scenario else []
     if not together:
         shown = [", ".join(row.name for row in side.results) or "none" for side in (base, new)]
         raise IncomparableError(

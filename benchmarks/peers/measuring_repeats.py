@@ -25,7 +25,7 @@ from pathlib import Path
 from measuring_model import make_model
 
 from ortolan_bench import run_bench
-from ortolan_bench.figures import FIGURES
+from ortolan_bench.figures import figures_for
 from ortolan_bench.result_json import read, write
 from ortolan_bench.stored import compare_results
 
@@ -51,7 +51,7 @@ def measure(path: Path, variant: str | None, directory: Path, runs: int, seconds
 def components(results: list) -> None:
     """How much each figure varies between processes, and between runs beyond that."""
     print(f"\n{'figure':16} {'between processes':>18} {'between runs':>13} {'allowed':>8}")
-    for figure in FIGURES:
+    for figure in figures_for(guest=results[0].environment.get("hypervisor") is not None):
         values = [figure.values(result.results[0], result.workload_count) for result in results]
         logs = [[log(value) for value in run] for run in values if run]
         if len(logs) < 2:

@@ -11,6 +11,7 @@ from ortolan_bench import result_json
 from ortolan_bench.compare_cli import RegressionError, compare
 from ortolan_bench.comparison_report import markdown, render
 from ortolan_bench.result_json import ResultFileError
+from ortolan_bench.scenarios import Scenario
 from ortolan_bench.stored import IncomparableError, compare_results, require_of_one_run
 from ortolan_bench.validity import Warning as BenchWarning
 
@@ -162,6 +163,17 @@ def test_candidates_are_matched_by_what_ran(stored):
     assert [(row.base, row.new) for row in single.comparisons] == [("fp32 on cpu", "int8 on cpu")]
 
 
+def test_runs_of_a_virtual_machine_differ_by_more(stored):
+    """Its host changes its speed between runs, and no guest sees why: the same change is less surprising there."""
+    both = {"fp32": 1e-3}, {"fp32": 1.08e-3}
+    own = compared(*(stored(name, samples) for name, samples in zip("ab", both, strict=True)))
+    facts = {"hypervisor": "QEMU"}
+    guest = compared(*(stored(name, samples, environment=facts) for name, samples in zip("cd", both, strict=True)))
+    (ours,), (theirs,) = own.comparisons, guest.comparisons
+    assert ours.figure("latency_p50_s").verdict == "different"
+    assert theirs.figure("latency_p50_s").verdict == "cannot tell"
+
+
 def test_no_common_candidate_is_refused(stored):
     """Both lists are named."""
     base, new = stored("a", {"fp32": 1e-3, "fp16": 1e-3}), stored("b", {"int8": 1e-3})
@@ -250,7 +262,6 @@ def test_damaged_files_are_refused(stored, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--json", "--markdown"], "expected --json or --markdown, got both"),
         (["--fail-above", "five"], "expected a share such as 1% or 0.01, got 'five'"),
         (["--fail-above", "500%"], "expected a share of at most 100%"),
         (["--fail-above", "-5%"], "expected a share such as 1% or 0.01"),
@@ -267,3 +278,34 @@ def test_pipe_in_a_name_does_not_break_markdown(stored):
     """It is escaped."""
     path = stored("a", {"a|b": 1e-3})
     assert "### a\\|b on cpu" in markdown(compared(path, path))
+
+
+def test_search_is_compared_by_its_rate(stored):
+    """Its latencies come from whatever rates were tried."""
+    row = {"scenario": Scenario(name="server", bound=0.01)}
+    sides = [
+        stored(name, {"fp32": 1e-3}, row={**row, "rates": tuple(rate * (1 + 0.002 * i) for i in range(5))})
+        for name, rate in (("a", 100.0), ("b", 80.0))
+    ]
+    (comparison,) = compared(*sides).comparisons
+    assert comparison.figure("latency_p50_s") is None
+    assert comparison.headline.figure.title == "highest rate"
+    assert (comparison.headline.verdict, comparison.headline.worsening) == ("different", pytest.approx(0.25))
+    assert "fp32 on cpu, 99% in 10 ms" in run(*sides).stdout
+
+
+def test_other_scenario_is_another_candidate(stored):
+    """Latencies of batches are not those of single inputs."""
+    base = stored("a", {"fp32": 1e-3})
+    new = stored("b", {"fp32": 1e-3}, row={"scenario": Scenario(name="offline", at_once=8)})
+    with pytest.raises(IncomparableError, match="the base has fp32 on cpu, the new result fp32 on cpu, batch 8"):
+        compared(base, new)
+
+
+def test_batches_are_compared_by_inputs_per_second(stored):
+    """A batch of eight is eight inputs; CPU time is per input too."""
+    row = {"scenario": Scenario(name="offline", at_once=8)}
+    (comparison,) = compared(stored("a", {"fp32": 1e-3}, row=row), stored("b", {"fp32": 2e-3}, row=row)).comparisons
+    assert comparison.figure("throughput_per_s").base == pytest.approx(8000)
+    assert comparison.figure("cpu_per_input_s").change == pytest.approx(1.0)
+    assert comparison.figure("disk_bytes").verdict == "same"
