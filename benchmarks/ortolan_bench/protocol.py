@@ -2,14 +2,18 @@
 
 A worker first says hello. Then it answers each request with one reply, in order::
 
-    <- {"id": 0, "ok": {"protocol": 1, "pid": 4711, "import_s": 0.14, "runtime_id": "onnxruntime 1.32.0", …}}
-    -> {"id": 1, "do": "load", "path": "x.bundle", "variant": "int8", "provider": "cpu", "threads": 2, "workload": {…}}
+    <- {"id": 0, "ok": {"protocol": 2, "pid": 4711, "import_s": 0.14, "runtime_id": "onnxruntime 1.32.0", …}}
+    -> {"id": 1, "do": "load", "path": "x.bundle", "variant": "int8", "provider": "cpu", "threads": 2, "workload": {…},
+        "at_once": 1}
     <- {"id": 1, "ok": {"load_s": 0.012, "inputs": 16}}
     -> {"id": 2, "do": "block", "count": 1000, "offset": 0, "limit_s": 2.0}
     <- {"id": 2, "ok": {"samples_ns": [51234, …], "cpu_s": 0.052}}
-    <- {"id": 2, "error": {"type": "SessionError", "message": "…"}}
+    -> {"id": 3, "do": "block", "arrivals_ns": [1200000, …], "lead": 20, "offset": 0, "limit_s": 2.0}
+    <- {"id": 3, "ok": {"samples_ns": [51234, …], "services_ns": [49000, …], "unanswered": 0, "cpu_s": 0.052}}
+    <- {"id": 3, "error": {"type": "SessionError", "message": "…"}}
 
-Requests: ``load``, ``exercise``, ``check``, ``first_run``, ``warm_up``, ``block``, ``memory``, ``quit``. Text is
+Requests: ``load``, ``exercise``, ``memory``, ``check``, ``profile``, ``first_run``, ``warm_up``, ``parts``, ``block``,
+``quit``. After ``parts`` a block with ``"part": "alone"`` runs the model without pre- and post-processing. Text is
 ASCII-escaped, so that lone surrogates survive.
 """
 
@@ -26,7 +30,7 @@ from ortolan.types import SLACK, Fidelity, Interval
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the protocol; both sides must speak the same."""
 
 
@@ -69,6 +73,23 @@ class MemoryUse:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """What the nodes of one operator on one execution provider took.
+
+    Args:
+        op: name of the operator, e.g. ``"MatMul"``.
+        provider: onnxruntime's name, e.g. ``"CPUExecutionProvider"``.
+        nodes: how many nodes of it ran.
+        seconds: per run of the model, on average, without the nodes that run inside of it (If, Loop, Scan).
+    """
+
+    op: str
+    provider: str
+    nodes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Warmed:
     """Answer to ``warm_up``: whether it settled, and the seconds one run took at its end."""
 
@@ -78,10 +99,19 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Answer to ``block``: nanoseconds of each run, and CPU seconds of the whole process meanwhile."""
+    """Answer to ``block``.
+
+    Args:
+        samples_ns: nanoseconds of each run; of queries that arrived from their arrival to their answer.
+        cpu_s: CPU seconds of the whole process meanwhile.
+        services_ns: of queries that arrived, nanoseconds from the start of their run; otherwise empty.
+        unanswered: of queries that arrived, how many were not answered in time.
+    """
 
     samples_ns: tuple[int, ...]
     cpu_s: float
+    services_ns: tuple[int, ...] = ()
+    unanswered: int = 0
 
 
 def encode(message: Mapping[str, object]) -> bytes:
@@ -134,10 +164,21 @@ def hello(ok: Mapping[str, object]) -> Hello:
 
 def block(ok: Mapping[str, object]) -> Block:
     """Read the answer to ``block``; WorkerFailed unless it holds at least one sample and none is negative."""
-    samples = ok.get("samples_ns")
-    if not isinstance(samples, list) or not samples or not all(type(s) is int and s >= 0 for s in samples):
-        raise WorkerFailed("the worker spoke garbage: samples_ns is not a list of nanoseconds")
-    return Block(tuple(samples), number(ok, "cpu_s"))
+    if "services_ns" not in ok:
+        return Block(_nanoseconds(ok, "samples_ns"), number(ok, "cpu_s"))
+    services = _nanoseconds(ok, "services_ns")
+    return Block(_nanoseconds(ok, "samples_ns"), number(ok, "cpu_s"), services, integer(ok, "unanswered"))
+
+
+def operators(ok: Mapping[str, object]) -> tuple[OperatorTime, ...]:
+    """Read the answer to ``profile``."""
+    rows = ok.get("operators")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise WorkerFailed("the worker spoke garbage: operators is not a list of objects")
+    return tuple(
+        OperatorTime(str(row.get("op")), str(row.get("provider")), integer(row, "nodes"), number(row, "seconds"))
+        for row in rows
+    )
 
 
 def warmed(ok: Mapping[str, object]) -> Warmed:
@@ -147,11 +188,8 @@ def warmed(ok: Mapping[str, object]) -> Warmed:
 
 def memory_use(ok: Mapping[str, object]) -> MemoryUse:
     """Read the answer to ``memory``."""
-
-    def size(key: str) -> int | None:
-        return None if ok.get(key) is None else integer(ok, key)
-
-    return MemoryUse(size("peak_rss_bytes"), size("rss_bytes"), size("pss_bytes"), size("private_bytes"))
+    keys = {name: f"{name}_bytes" for name in MemoryUse.__dataclass_fields__}
+    return MemoryUse(**{name: None if ok.get(key) is None else integer(ok, key) for name, key in keys.items()})
 
 
 def fidelity(ok: Mapping[str, object]) -> Fidelity:
@@ -202,6 +240,13 @@ def integer(ok: Mapping[str, object], key: str) -> int:
     if type(value) is not int or value < 0:
         raise WorkerFailed(f"the worker spoke garbage: {key} is {value!r}, expected an integer >= 0")
     return value
+
+
+def _nanoseconds(ok: Mapping[str, object], key: str) -> tuple[int, ...]:
+    samples = ok.get(key)
+    if not isinstance(samples, list) or not samples or not all(type(s) is int and s >= 0 for s in samples):
+        raise WorkerFailed(f"the worker spoke garbage: {key} is not a list of nanoseconds")
+    return tuple(samples)
 
 
 def _shown(line: bytes) -> str:

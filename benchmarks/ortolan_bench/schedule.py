@@ -41,7 +41,7 @@ def schedule(
     """Interleave the candidates' blocks in shuffled order, in one round per process.
 
     In a round every candidate gets a fresh worker. The workers of a group are alive together and take turns block by
-    block, in a new order each time, so that a slow drift of the machine touches all alike.
+    block, in a new order each time and then in the opposite one, so that a slow drift of the machine touches all alike.
 
     Args:
         candidates: how many.
@@ -59,9 +59,12 @@ def schedule(
         random.shuffle(order)
         for group in _groups(order, sizes, room):
             steps += [Step("start", candidate, process) for candidate in group]
+            turn = list(group)
             for block in range(blocks):
-                turn = list(group)
-                random.shuffle(turn)
+                if block % 2:
+                    turn.reverse()
+                else:
+                    random.shuffle(turn)
                 steps += [Step("block", candidate, process, block) for candidate in turn]
             steps += [Step("stop", candidate, process) for candidate in group]
     return tuple(steps)

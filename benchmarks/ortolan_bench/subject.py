@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ortolan.errors import BundleError, InputError, StorageError, UnknownNameError, UsageError
 from ortolan.types import Candidate, SessionConfig
-from ortolan_bench.measure import Target
+from ortolan_bench.findings import Target
+from ortolan_bench.scenarios import Scenario
 from ortolan_bench.workload import Workload, generated_workload, read_data, tensor_workload, text_workload
 
 if TYPE_CHECKING:
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """In place of names: every variant, or every provider that is there."""
+
+GENERATED = "generated"
+"""In place of a data file: tensors made from what the model declares."""
 
 
 class Subject:
@@ -41,14 +46,19 @@ class Subject:
             self.digest = self.bundle.digest
 
     def targets(
-        self, variants: Sequence[str] | None, providers: Sequence[str], threads: Sequence[int | None]
+        self,
+        variants: Sequence[str] | None,
+        providers: Sequence[str],
+        threads: Sequence[int | None],
+        scenarios: Sequence[Scenario] = (Scenario(),),
     ) -> tuple[Target, ...]:
-        """Every combination of variant, provider and number of threads.
+        """Every combination of variant, provider, number of threads and scenario.
 
         Args:
             variants: names; None for all.
             providers: names; ``"all"`` alone for those that the installed onnxruntime has and the variant is made for.
             threads: numbers of intra-op threads, None for what the process may use.
+            scenarios: how inputs arrive.
 
         Raises:
             UnknownNameError: an unknown variant or provider.
@@ -67,25 +77,28 @@ class Subject:
         ]
         wanted_all = list(providers) == [ALL]
         if self.bundle is None:
-            return self._bare_targets(variants, configs)
-        return self._bundle_targets(self.bundle, variants, configs, wanted_all)
+            found = self._bare_targets(variants, configs)
+        else:
+            found = self._bundle_targets(self.bundle, variants, configs, wanted_all)
+        return tuple(replace(target, scenario=scenario) for target in found for scenario in dict.fromkeys(scenarios))
 
     def workload(self, inputs: str | Path | None) -> Workload:
-        """The inputs: ``inputs`` if given, else a bundle's golden ones, else generated ones.
+        """The inputs: ``inputs`` if given, else a bundle's golden ones, else generated ones; also for `GENERATED`.
 
         Raises:
             InputError, UsageError, StorageError: see `read_data`.
         """
-        if inputs is not None:
+        if inputs is not None and str(inputs) != GENERATED:
             return read_data(Path(inputs), "tensor" if self.bundle is None else self.bundle.manifest.task.name)
         if self.bundle is None:
             return generated_workload({})
-        return _golden_workload(self.bundle)
+        return generated_workload(self.bundle.manifest.dims) if inputs else _golden_workload(self.bundle)
 
     def _bare_targets(self, variants: Sequence[str] | None, configs: Sequence[SessionConfig]) -> tuple[Target, ...]:
         if variants is not None:
             raise UsageError(f"{self.path}: a bare model has no variants; leave --variant out")
         named = (("model", self.path.stem),)
+        size = _file_bytes(self.path)
         return tuple(
             Target(
                 candidate=Candidate(named, config),
@@ -93,6 +106,8 @@ class Subject:
                 variant=None,
                 digest=self.digest,
                 declared=None,
+                scenario=Scenario(),
+                disk_bytes=size,
             )
             for config in configs
         )
@@ -109,6 +124,7 @@ class Subject:
             if name not in known:
                 raise UnknownNameError("variant", name, known)
         rows = [bundle.manifest.variant(name, component.name) for name in dict.fromkeys(variants or known)]
+        sizes = {row.name: bundle.manifest.variant_storage(row.name) for row in rows}
         return tuple(
             Target(
                 candidate=Candidate(((component.name, row.name),), config),
@@ -116,6 +132,8 @@ class Subject:
                 variant=row.name,
                 digest=bundle.manifest.variant_digest(row),
                 declared=row.info.fidelity,
+                scenario=Scenario(),
+                disk_bytes=sizes[row.name],
             )
             for config in configs
             for row in rows
@@ -148,6 +166,15 @@ def _golden_workload(bundle: Bundle) -> Workload:
         return text_workload("golden", texts)
     except InputError as error:
         raise BundleError(f"{bundle.path}: {error}") from error
+
+
+def _file_bytes(path: Path) -> int:
+    """Bytes of a model's file and of the files that hold its weights."""
+    from ortolan.bundle.onnxfile import check_external_data
+
+    tensors = check_external_data(path, within=path.parent).tensors
+    beside = {path.parent / tensor.external.location for tensor in tensors if tensor.external is not None}
+    return sum(file.stat().st_size for file in (path, *beside))
 
 
 def _file_digest(path: Path) -> str:

@@ -1,10 +1,10 @@
-"""The timed loops of a worker: a block of runs, and the warm-up before the first block. Pure but for the clock."""
+"""The timed loops of a worker: runs one after the other, runs that arrive, and the warm-up. Pure but for the clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import cycle, islice
-from time import perf_counter_ns
+from time import perf_counter_ns, sleep
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ WINDOW_TOLERANCE = 0.10
 """By how much, as a share of the smallest, the medians of those windows may differ."""
 
 _WINDOW_NS = 10_000_000  # a window shorter than the scheduler's 4-10 ms tick would judge single interruptions
+_SPIN_NS = 100_000  # Linux wakes sleepers about 50 us late (timer slack, prctl(2))
 _PROBE_NS = 500_000_000  # the first window looks at no more inputs than this time allows
 
 
@@ -71,6 +72,74 @@ def run_block(
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """What came of queries that arrived.
+
+    Args:
+        latencies_ns: from a query's arrival to its answer, in order.
+        services_ns: of that, from the start of its run.
+        unanswered: queries that were not answered because the time was over.
+    """
+
+    latencies_ns: list[int]
+    services_ns: list[int]
+    unanswered: int
+
+
+def wait_until(due: int) -> int:
+    """Wait until `perf_counter_ns` shows ``due``, and give what it shows then: sleep, and look closely at the end."""
+    rest = due - perf_counter_ns() - _SPIN_NS
+    if rest > 0:
+        sleep(rest * 1e-9)
+    while (now := perf_counter_ns()) < due:
+        pass
+    return now
+
+
+def run_arrivals(
+    call: Callable[[Input], object],
+    inputs: Sequence[Input],
+    arrivals_ns: Sequence[int],
+    *,
+    offset: int = 0,
+    limit_ns: int,
+    clock: Clock = perf_counter_ns,
+    wait: Callable[[int], int] = wait_until,
+) -> Served:
+    """Answer queries that arrive at given times, one at a time, in the order of arrival.
+
+    A query's time counts from its arrival, whether or not it had to wait: who measured from the start of the run would
+    leave out the waiting that a busy server causes ("coordinated omission").
+
+    Args:
+        call: what is timed; its answer is thrown away.
+        inputs: at least one; walked through cyclically from ``offset`` on.
+        arrivals_ns: nanoseconds after the beginning, ascending, at least one.
+        offset: position in ``inputs`` of the first query, modulo their number.
+        limit_ns: after this time no further query is answered.
+        clock: nanoseconds of a monotonic clock.
+        wait: returns, with the time, as soon as the clock shows the time it is given.
+    """
+    following = islice(cycle(inputs), offset % len(inputs), None).__next__
+    latencies, services = [], []
+    begin = clock()
+    deadline = begin + limit_ns
+    for arrival in arrivals_ns:
+        value = following()
+        due = begin + arrival
+        start = clock()
+        if start < due:
+            start = wait(due)
+        call(value)
+        end = clock()
+        latencies.append(end - due)
+        services.append(end - start)
+        if end >= deadline:
+            break
+    return Served(latencies, services, len(arrivals_ns) - len(latencies))
+
+
+@dataclass(frozen=True, slots=True)
 class WarmUp:
     """How the warm-up went.
 
@@ -99,19 +168,28 @@ def _median(window: Sequence[int]) -> int:
 
 
 def warm_up(
-    call: Callable[[Input], object], inputs: Sequence[Input], *, limit_ns: int, clock: Clock = perf_counter_ns
+    call: Callable[[Input], object],
+    inputs: Sequence[Input],
+    *,
+    limit_ns: int,
+    least_ns: int = 0,
+    clock: Clock = perf_counter_ns,
 ) -> WarmUp:
     """Run until three successive windows agree within 10 %, or until three windows and ``limit_ns`` are over.
 
     Every window walks through the same inputs equally often, so that inputs of different cost do not look like drift.
+    It takes ``least_ns`` at least: what a board needs to get as hot as it gets.
     """
-    deadline = clock() + limit_ns
+    begin = clock()
+    deadline = begin + limit_ns
     window = run_block(call, inputs, len(inputs), limit_ns=min(_PROBE_NS, limit_ns), clock=clock)
     chosen = inputs[: len(window)]
     repeats = max(1, -(-_WINDOW_NS // max(1, sum(window))))
     medians = [_median(window)]
     runs = len(window)
-    while not has_settled(medians) and (clock() < deadline or len(medians) < AGREEING_WINDOWS):
+    while clock() < begin + least_ns or (
+        not has_settled(medians) and (clock() < deadline or len(medians) < AGREEING_WINDOWS)
+    ):
         window = run_block(call, chosen, len(chosen) * repeats, clock=clock)
         medians.append(_median(window))
         runs += len(window)

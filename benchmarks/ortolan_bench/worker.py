@@ -12,24 +12,16 @@ from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ortolan_bench.protocol import PROTOCOL, WorkerFailed, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from ortolan.types import Fidelity, TensorSpec
+    from ortolan_bench.feeding import BenchModel, Calls, Feeding
 
-    class BenchModel(Protocol):
-        """The part of ``ortolan.model.Model`` that is measured; text tasks have ``predict`` too."""
-
-        @property
-        def inputs(self) -> Sequence[TensorSpec]: ...
-        def run(self, feeds: Mapping[str, Any]) -> object: ...
-        def check(self) -> Fidelity: ...
-
-    Load = Callable[[str, str | None, str, int | None], "BenchModel"]
+    Load = Callable[[str, str | None, str, int | None], BenchModel]
 
 
 def load_model(path: str, variant: str | None, provider: str, threads: int | None) -> BenchModel:
@@ -49,19 +41,32 @@ def import_runtime() -> dict[str, object]:
     return {"runtime_id": runtime_id(), "numpy_version": np.__version__}
 
 
+def _wait_until(due: int) -> int:
+    from ortolan_bench.timing import wait_until
+
+    return wait_until(due)
+
+
 _NOTHING_LOADED = "no model is loaded: the first request must be 'load'"
 
 
 class Service:
     """Carries out requests. Free of processes and pipes, so that it can be tested with a fake model and clock."""
 
-    def __init__(self, load: Load = load_model, clock: Callable[[], int] = perf_counter_ns) -> None:
-        """``load`` opens a model; ``clock`` gives nanoseconds."""
+    def __init__(
+        self,
+        load: Load = load_model,
+        clock: Callable[[], int] = perf_counter_ns,
+        wait: Callable[[int], int] | None = None,
+    ) -> None:
+        """``load`` opens a model; ``clock`` gives nanoseconds; ``wait`` waits for them, None for the real clock."""
         self._load = load
         self._clock = clock
+        self._wait = wait or _wait_until
+        self._path = ""
         self._model: BenchModel | None = None
-        self._call: Callable[[Any], object] = repr  # replaced with the inputs, before which nothing is called
-        self._inputs: Sequence[Any] = ()
+        self._feeding: Feeding | None = None
+        self._calls: dict[str, Calls] = {}
 
     def handle(self, request: Mapping[str, Any]) -> dict[str, object]:
         """What a reply to ``request`` holds under ``"ok"``, or under ``"error"`` if that key is there alone.
@@ -80,12 +85,15 @@ class Service:
 
     def load(self, request: Mapping[str, Any]) -> dict[str, object]:
         """Load the model, timed; then prepare its inputs, untimed."""
+        from ortolan_bench.feeding import Feeding
+
         start = self._clock()
         model = self._load(request["path"], request["variant"], request["provider"], request["threads"])
         elapsed = self._clock() - start
-        self._model = model
-        self._call, self._inputs = prepare(model, request["workload"])
-        return {"load_s": elapsed * 1e-9, "inputs": len(self._inputs)}
+        self._path, self._model = request["path"], model
+        self._feeding = Feeding(model, request["workload"], request["at_once"])
+        self._calls = {"whole": self._feeding.whole()}
+        return {"load_s": elapsed * 1e-9, "inputs": len(self._calls["whole"][1])}
 
     def check(self, _request: Mapping[str, Any]) -> dict[str, object]:
         """Compare with the golden answers; whether the difference is too large is for the parent to say."""
@@ -100,35 +108,65 @@ class Service:
         """Time one run."""
         from ortolan_bench.timing import run_block
 
-        return {"first_run_s": run_block(self._call, self._some_inputs(), 1, clock=self._clock)[0] * 1e-9}
+        call, inputs = self._part({})
+        return {"first_run_s": run_block(call, inputs, 1, clock=self._clock)[0] * 1e-9}
 
     def exercise(self, request: Mapping[str, Any]) -> dict[str, object]:
         """Run through the inputs once, untimed: what a memory figure needs."""
         from ortolan_bench.timing import run_block
 
-        inputs = self._some_inputs()
+        call, inputs = self._part({})
         limit = int(request["limit_s"] * 1e9)
-        return {"runs": len(run_block(self._call, inputs, len(inputs), limit_ns=limit, clock=self._clock))}
+        return {"runs": len(run_block(call, inputs, len(inputs), limit_ns=limit, clock=self._clock))}
 
     def warm_up(self, request: Mapping[str, Any]) -> dict[str, object]:
         """Run until the latency settles."""
         from ortolan_bench.timing import warm_up
 
-        done = warm_up(self._call, self._some_inputs(), limit_ns=int(request["limit_s"] * 1e9), clock=self._clock)
+        call, inputs = self._part({})
+        limit, least = int(request["limit_s"] * 1e9), int(request["least_s"] * 1e9)
+        done = warm_up(call, inputs, limit_ns=limit, least_ns=least, clock=self._clock)
         medians = [ns * 1e-9 for ns in done.medians_ns]
         return {"settled": done.settled, "medians_s": medians, "mean_s": done.mean_ns * 1e-9, "runs": done.runs}
 
     def block(self, request: Mapping[str, Any]) -> dict[str, object]:
-        """Time a block of runs."""
-        from ortolan_bench.timing import run_block
+        """Time a block of runs, one after the other or as they arrive."""
+        from ortolan_bench.timing import run_arrivals, run_block
 
-        limit = int(request["limit_s"] * 1e9)
-        inputs = self._some_inputs()
+        call, inputs = self._part(request)
+        limit, offset = int(request["limit_s"] * 1e9), request["offset"]
         cpu = process_time_ns()
-        samples = run_block(
-            self._call, inputs, request["count"], offset=request["offset"], limit_ns=limit, clock=self._clock
+        if "arrivals_ns" not in request:
+            samples = run_block(call, inputs, request["count"], offset=offset, limit_ns=limit, clock=self._clock)
+            return {"samples_ns": samples, "cpu_s": (process_time_ns() - cpu) * 1e-9}
+        served = run_arrivals(
+            call, inputs, request["arrivals_ns"], offset=offset, limit_ns=limit, clock=self._clock, wait=self._wait
         )
-        return {"samples_ns": samples, "cpu_s": (process_time_ns() - cpu) * 1e-9}
+        cpu = process_time_ns() - cpu
+        lead = min(request["lead"], len(served.latencies_ns) - 1)
+        return {
+            "samples_ns": served.latencies_ns[lead:],
+            "services_ns": served.services_ns[lead:],
+            "unanswered": served.unanswered,
+            "cpu_s": cpu * 1e-9,
+        }
+
+    def parts(self, _request: Mapping[str, Any]) -> dict[str, object]:
+        """Make ready to run the model alone; whether that differs from the whole."""
+        alone = None if self._feeding is None else self._feeding.alone()
+        if alone is not None:
+            self._calls["alone"] = alone
+            alone[0](alone[1][0])
+        return {"alone": alone is not None}
+
+    def profile(self, request: Mapping[str, Any]) -> dict[str, object]:
+        """Time per operator, and the trace in the file ``trace``; runs the model in a session of its own."""
+        from ortolan_bench.profiling import profile_model
+
+        if self._model is None or self._feeding is None:
+            raise WorkerFailed(_NOTHING_LOADED)
+        found = profile_model(self._path, self._model.plan.chosen, self._feeding.feeds(), request["trace"])
+        return {"operators": [asdict(operator) for operator in found]}
 
     def memory(self, _request: Mapping[str, Any]) -> dict[str, object]:
         """This process's memory in bytes."""
@@ -136,10 +174,11 @@ class Service:
 
         return {f"{key}_bytes": value for key, value in asdict(memory_of()).items()}
 
-    def _some_inputs(self) -> Sequence[Any]:
-        if not self._inputs:
-            raise WorkerFailed(_NOTHING_LOADED)
-        return self._inputs
+    def _part(self, request: Mapping[str, Any]) -> Calls:
+        part = request.get("part", "whole")
+        if part not in self._calls:
+            raise WorkerFailed(_NOTHING_LOADED if part == "whole" else f"nothing is ready to run {part!r}")
+        return self._calls[part]
 
 
 _ACTIONS: dict[str, Callable[[Service, Mapping[str, Any]], dict[str, object]]] = {
@@ -149,26 +188,11 @@ _ACTIONS: dict[str, Callable[[Service, Mapping[str, Any]], dict[str, object]]] =
     "exercise": Service.exercise,
     "warm_up": Service.warm_up,
     "block": Service.block,
+    "parts": Service.parts,
+    "profile": Service.profile,
     "memory": Service.memory,
     "quit": lambda _service, _request: {},
 }
-
-
-def prepare(model: BenchModel, workload: Mapping[str, Any]) -> tuple[Callable[[Any], object], Sequence[Any]]:
-    """What is called, and with which inputs: ``predict`` for texts, files and rows, end to end; ``run`` for tensors."""
-    answering: Any = model
-    if workload["kind"] in ("text", "files"):
-        if not hasattr(model, "predict"):
-            raise WorkerFailed("the inputs are texts, but this model takes tensors; give --inputs DATA.npz")
-        return answering.predict, workload["texts"]
-    from ortolan_bench.workload import generate, read_npz, spaced
-
-    if workload["kind"] == "rows":
-        return answering.predict, spaced(answering.read_table(workload["path"]))
-
-    if workload["kind"] == "tensors":
-        return model.run, read_npz(Path(workload["path"]), model.inputs)
-    return model.run, generate(model.inputs, workload["dims"])
 
 
 def serve(lines: Iterable[bytes], write: Callable[[bytes], object], service: Service) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
-from ortolan.errors import InputError
+from ortolan.errors import InputError, StorageError
 from ortolan.inputs.datafile import files_below, read_arrays, read_texts
 from ortolan.inputs.table_file import count_rows
 
@@ -20,6 +20,24 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+Kind = Literal["text", "files", "rows", "tensors", "generated"]
+"""What the inputs are; see `Workload`."""
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+_TAKES: dict[str, Kind] = {
+    "audio-stream": "files",
+    "clustering": "text",
+    "embedding": "text",
+    "image-classification": "files",
+    "image-to-text": "files",
+    "object-detection": "files",
+    "tabular-classification": "rows",
+    "tabular-regression": "rows",
+    "text-classification": "text",
+}
+"""What the models of a task are asked; all others tensors."""
+
 MAX_INPUTS = 1000
 """Most inputs of a workload; of longer data, evenly spaced ones are taken."""
 
@@ -28,19 +46,6 @@ GENERATED_INPUTS = 16
 
 MAX_GENERATED_BYTES = 256 << 20
 """Size of all tensors that are made up, together; also the largest single one."""
-
-
-Kind = Literal["text", "files", "rows", "tensors", "generated"]
-
-_TAKES: dict[str, Kind] = {
-    "audio-stream": "files",
-    "image-classification": "files",
-    "image-to-text": "files",
-    "object-detection": "files",
-    "tabular-classification": "rows",
-    "tabular-regression": "rows",
-}
-"""What the models of a task are asked; all others texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +70,11 @@ class Workload:
     texts: tuple[str, ...] = ()
     path: Path | None = None
     dims: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the inputs become tensors in the model's own pre-processing, which is timed with it."""
+        return self.kind not in ("tensors", "generated")
 
     def message(self) -> dict[str, object]:
         """What a worker needs to know, as JSON values."""
@@ -103,14 +113,14 @@ def read_data(path: Path, task: str) -> Workload:
 
     Args:
         path: an .npz file of tensors; for image and audio tasks a file or a directory of them, for tabular ones a .csv
-            or .tsv file of rows, else texts as `ortolan.inputs.datafile` reads them.
+            or .tsv file of rows, for text ones texts as `ortolan.inputs.datafile` reads them.
         task: of the model, e.g. ``"image-classification"``.
 
     Raises:
         InputError: another kind of file, or its content does not fit its kind.
         StorageError: it cannot be read.
     """
-    kind = _TAKES.get(task, "text")
+    kind = _TAKES.get(task, "tensors")
     if path.suffix.lower() == ".npz":
         return tensor_workload(path.name, path)
     if kind == "rows":
@@ -121,7 +131,11 @@ def read_data(path: Path, task: str) -> Workload:
         found = files_below(path)
         chosen = tuple(str(file.resolve()) for file in spaced(found))
         return Workload(name=path.name, kind=kind, count=len(chosen), available=len(found), texts=chosen)
-    return text_workload(path.name, read_texts(path).texts)
+    if kind == "text":
+        return text_workload(path.name, read_texts(path).texts)
+    if not path.exists():
+        raise StorageError(f"{path}: cannot be read: No such file or directory")
+    raise InputError(f"{path}: this model takes tensors; expected an .npz file with one array per input")
 
 
 def read_npz(path: Path, inputs: Sequence[TensorSpec] | None = None) -> list[dict[str, Array]]:

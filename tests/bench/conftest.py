@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 from ortolan.bundle.description import Provenance, Source, TaskSpec, VariantInfo
 from ortolan.bundle.write import write_bundle
 from ortolan.types import Candidate, Fidelity, Interval, SessionConfig
-from ortolan_bench.measure import Target
+from ortolan_bench.findings import Target
 from ortolan_bench.process import WorkerProcess
 from ortolan_bench.protocol import Hello, MemoryUse, WorkerFailed
 from ortolan_bench.result import BenchResult, CandidateResult
-from ortolan_bench.sensors import Reading
+from ortolan_bench.scenarios import Scenario
+from ortolan_bench.sensors import Reading, Usage
+from ortolan_bench.timing import run_arrivals
 
 
 @pytest.fixture
@@ -60,14 +63,18 @@ class FakeMachine:
         self.runs_ns = {}
         self.fail = {}
         self.settled = True
+        self.warm_up_s = {}
         self.worst = 0.0
         self.seconds = 0.0
         self.others = 0.0
+        self.requests = []
+        self.interrupt_after = None
+        self.runtime_id = "fake 1.0"
 
     def spawn(self):
         return FakeWorker(self)
 
-    def read_sensors(self):
+    def read_sensors(self, _process):
         # Two cores, of which one runs the worker.
         return Reading(
             total_s=2 * self.seconds, busy_s=(1 + self.others) * self.seconds, stolen_s=0.0, swapped_pages=7, own_s=0.0
@@ -77,7 +84,7 @@ class FakeMachine:
 class FakeWorker:
     def __init__(self, machine):
         self.machine = machine
-        self.hello = Hello(1, 0.25, "fake 1.0", "2.0.0")
+        self.hello = Hello(1, 0.25, machine.runtime_id, "2.0.0")
         self.variant = None
 
     def ask(self, do, *, timeout, **arguments):
@@ -87,14 +94,25 @@ class FakeWorker:
             machine.alive.add(self)
         machine.log.append((do, self.variant))
         machine.timeouts[do] = timeout
+
+        machine.requests.append((do, arguments))
+        if machine.interrupt_after is not None and len(machine.log) > machine.interrupt_after:
+            machine.interrupt_after = None
+            raise KeyboardInterrupt
         if machine.fail.get(self.variant) == do:
             raise WorkerFailed(f"the worker crashed during '{do}' (SIGSEGV)")
         if machine.fail.get(self.variant) == f"interrupt {do}":
             raise KeyboardInterrupt
         return getattr(self, f"_{do}")(**arguments)
 
-    def _load(self, **_):
-        return {"load_s": 0.01}
+    def _load(self, workload, **_):
+        return {"load_s": 0.01, "inputs": len(workload["texts"]) or 3}
+
+    def _parts(self):
+        return {"alone": True}
+
+    def _profile(self, trace):
+        return {"operators": [{"op": "MatMul", "provider": "CPUExecutionProvider", "nodes": 2, "seconds": 1e-4}]}
 
     def _exercise(self, **_):
         return {"runs": 1}
@@ -115,13 +133,38 @@ class FakeWorker:
         return {"first_run_s": 0.002}
 
     def _warm_up(self, **_):
-        return {"settled": self.machine.settled, "mean_s": 1e-3}
+        return {"settled": self.machine.settled, "mean_s": self.machine.warm_up_s.get(self.variant, 1e-3)}
 
-    def _block(self, count, offset, limit_s):
+    def _block(self, offset, limit_s, count=0, part="whole", arrivals_ns=(), lead=0):
         run_ns = self.machine.runs_ns.get(self.variant, 1_000_000)
+        if part == "alone":
+            return {"samples_ns": [500_000] * count, "cpu_s": 0.0}
+        if arrivals_ns:
+            return self._serve(run_ns, arrivals_ns, lead, limit_s)
         samples = [int(run_ns(i)) if callable(run_ns) else run_ns for i in range(offset, offset + count)]
         self.machine.seconds += sum(samples) * 1e-9
         return {"samples_ns": samples, "cpu_s": sum(samples) * 1e-9}
+
+    def _serve(self, run_ns, arrivals_ns, lead, limit_s):
+        """The real loop on a clock that only waiting and running move."""
+        now = [0]
+
+        def run(_):
+            now[0] += run_ns
+
+        def wait(due):
+            now[0] = due
+            return due
+
+        limit_ns = int(limit_s * 1e9)
+        served = run_arrivals(run, ["x"], arrivals_ns, limit_ns=limit_ns, clock=lambda: now[0], wait=wait)
+        self.machine.seconds += now[0] * 1e-9
+        return {
+            "samples_ns": served.latencies_ns[lead:],
+            "services_ns": served.services_ns[lead:],
+            "unanswered": served.unanswered,
+            "cpu_s": now[0] * 1e-9,
+        }
 
     def close(self):
         self.machine.log.append(("quit", self.variant))
@@ -141,13 +184,15 @@ def machine():
 def target():
     """Makes the target of a variant."""
 
-    def make(variant, threads=None, worst=0.0):
+    def make(variant, threads=None, worst=0.0, scenario=None):
         return Target(
             candidate=Candidate((("model", variant),), SessionConfig(threads=threads)),
             path="sentiment.bundle",
             variant=variant,
             digest=variant * 4,
             declared=Fidelity("label", 100, 0.0, Interval(0.0, 0.03), worst, "samples"),
+            scenario=scenario or Scenario(),
+            disk_bytes=1_400_000,
         )
 
     return make
@@ -219,7 +264,7 @@ def _npz(arrays):
 def finished():
     """Makes a BenchResult of variants and the samples of each of their processes."""
 
-    def make(samples, *, failures=None, validity="valid", warnings=(), complete=True, **changes):
+    def make(samples, *, failures=None, validity="valid", warnings=(), complete=True, row=None, **changes):
         results = tuple(
             CandidateResult(
                 candidate=Candidate((("model", variant),), SessionConfig()),
@@ -228,14 +273,20 @@ def finished():
                 import_s=(0.2,) * len(processes),
                 load_s=(0.0123,) * len(processes),
                 first_run_s=(0.0005,) * len(processes),
+                settled=(True,) * len(processes),
                 blocks_s=tuple((tuple(process),) for process in processes),
+                cpu_s=tuple((2 * sum(process),) for process in processes),
                 memory=MemoryUse(61_000_000, 60_000_000, 50_000_000, 40_000_000) if processes else None,
+                disk_bytes=1_400_000,
+                unanswered=(0,) * len(processes),
+                usages=(Usage(total_s=2.0, others_s=0.025, stolen_s=0.0, swapped_pages=0),) * len(processes),
                 fidelity=Fidelity("label", 16, 0.0, Interval(0.0, 0.2), 1e-7, "samples"),
                 validity=validity,
                 warnings=tuple(warnings),
             )
             for variant, processes in samples.items()
         )
+        results = tuple(replace(result, **(row or {})) for result in results)
         values = {
             "source": "sentiment.bundle",
             "digest": "d" * 64,
@@ -245,6 +296,7 @@ def finished():
             "seconds": 5.0,
             "processes": 5,
             "seed": 0,
+            "mode": "burst",
             "complete": complete,
             "hardware_id": "0123456789abcdef",
             "runtime_id": "onnxruntime 1.32.0",

@@ -1,6 +1,8 @@
 """The timed loops, with a clock that passes only when a call says so."""
 
-from ortolan_bench.timing import has_settled, run_block, warm_up
+from time import perf_counter_ns
+
+from ortolan_bench.timing import has_settled, run_arrivals, run_block, wait_until, warm_up
 
 
 def test_block_times_each_call_in_order(clock):
@@ -86,3 +88,50 @@ def test_windows_walk_through_all_inputs(clock):
     assert done.settled
     assert done.runs == 2 + 2 * 20
     assert done.mean_ns == 500_000
+
+
+def test_arrivals_are_answered_in_order_and_waited_for(clock):
+    """A query's time counts from its arrival: who comes while another is answered waits."""
+
+    def call(value):
+        clock.now += value
+
+    def wait(due):
+        clock.now = due
+        return due
+
+    done = run_arrivals(call, [30, 10], [5, 10, 100], offset=0, limit_ns=10**9, clock=clock, wait=wait)
+    assert done.latencies_ns == [30, 35, 30]
+    assert done.services_ns == [30, 10, 30]
+    assert done.unanswered == 0
+
+
+def test_late_wake_up_counts(clock):
+    """The query was there, whoever overslept."""
+
+    def wait(due):
+        clock.now = due + 7
+        return clock.now
+
+    def call(value):
+        clock.now += value
+
+    done = run_arrivals(call, [10], [50], limit_ns=10**9, clock=clock, wait=wait)
+    assert (done.latencies_ns, done.services_ns) == ([17], [10])
+
+
+def test_wait_until_is_not_early():
+    """On the real clock, which it gives back."""
+    due = perf_counter_ns() + 2_000_000
+    assert due <= wait_until(due) <= perf_counter_ns()
+    assert wait_until(due) >= due
+
+
+def test_warm_up_takes_its_least_time(clock):
+    """A board gets hot long after its latency has settled for the first time."""
+
+    def call(_):
+        clock.now += 10**9
+
+    done = warm_up(call, ["a"], limit_ns=10**9, least_ns=30 * 10**9, clock=clock)
+    assert (done.settled, done.runs) == (True, 30)

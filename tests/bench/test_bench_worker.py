@@ -19,7 +19,7 @@ from ortolan_bench.protocol import WorkerFailed
 from ortolan_bench.worker import Service, serve
 
 WORKLOAD = {"kind": "text", "texts": ["a", "\ud800\x00é"], "path": None, "dims": {}}
-LOAD = {"path": "x.bundle", "variant": "fp32", "provider": "cpu", "threads": None, "workload": WORKLOAD}
+LOAD = {"path": "x.bundle", "variant": "fp32", "provider": "cpu", "threads": None, "workload": WORKLOAD, "at_once": 1}
 
 
 def loaded(worker, **changes):
@@ -47,7 +47,7 @@ def test_worker_measures_and_quits(start_worker):
     assert loaded(worker).ask("first_run", timeout=20)["first_run_s"] > 0
     block = protocol.block(worker.ask("block", timeout=20, count=7, offset=1, limit_s=5.0))
     assert len(block.samples_ns) == 7
-    assert protocol.warmed(worker.ask("warm_up", timeout=20, limit_s=0.2)).mean_s > 0
+    assert protocol.warmed(worker.ask("warm_up", timeout=20, limit_s=0.2, least_s=0.0)).mean_s > 0
     assert protocol.memory_use(worker.ask("memory", timeout=20)).peak_rss > 1_000_000
     assert protocol.fidelity(worker.ask("check", timeout=20)) == Fidelity(
         "label", 4, 0.0, Interval(0.0, 0.5), 0.0, "samples"
@@ -233,8 +233,8 @@ def test_any_bytes_are_a_message_or_an_error(line):
 @pytest.mark.parametrize(
     ("read", "ok", "problem"),
     [
-        (protocol.hello, {"protocol": 2}, "the worker speaks protocol 2, expected 1"),
-        (protocol.hello, {"protocol": 1, "pid": True}, "pid is True, expected an integer >= 0"),
+        (protocol.hello, {"protocol": 1}, "the worker speaks protocol 1, expected 2"),
+        (protocol.hello, {"protocol": 2, "pid": True}, "pid is True, expected an integer >= 0"),
         (protocol.block, {"samples_ns": [], "cpu_s": 1}, "samples_ns is not a list of nanoseconds"),
         (protocol.block, {"samples_ns": [1, -1], "cpu_s": 1}, "samples_ns is not a list of nanoseconds"),
         (protocol.block, {"samples_ns": [1], "cpu_s": float("nan")}, "cpu_s is nan, expected a number >= 0"),

@@ -46,7 +46,7 @@ def test_unusable_data_is_one_clear_line(tmp_path, name, content, error, message
 def test_missing_data(tmp_path, name):
     """The path and the reason."""
     with pytest.raises(StorageError, match="No such file or directory"):
-        read_data(tmp_path / name, "tensor")
+        read_data(tmp_path / name, "embedding")
 
 
 def test_long_data_is_sampled_evenly(tmp_path):
@@ -57,36 +57,6 @@ def test_long_data_is_sampled_evenly(tmp_path):
     assert (workload.count, workload.available) == (MAX_INPUTS, 5000)
     assert workload.texts[:2] == ("0", "5")
     assert spaced([1, 2, 3], 3) == [1, 2, 3]
-
-
-def test_files_of_image_and_audio_models_are_found_below_a_directory(tmp_path):
-    """In order, hidden ones left out; a single file is itself; predict is given their paths."""
-    for name in ("b/2.jpg", "a.png", "b/1.jpg", ".hidden", ".trash/3.jpg"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    workload = read_data(tmp_path, "image-classification")
-    assert (workload.kind, workload.name, workload.count) == ("files", tmp_path.name, 3)
-    assert workload.texts == tuple(str(tmp_path / name) for name in ("a.png", "b/1.jpg", "b/2.jpg"))
-    assert read_data(tmp_path / "a.png", "audio-stream").texts == (str(tmp_path / "a.png"),)
-    with pytest.raises(StorageError, match="No such file"):
-        read_data(tmp_path / "none", "object-detection")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="expected files in it, found none"):
-        read_data(tmp_path / "empty", "image-to-text")
-
-
-def test_tabular_models_are_asked_rows(tmp_path):
-    """They are counted here and read by the worker, which knows the features."""
-    path = tmp_path / "rows.tsv"
-    path.write_text("a\tb\n1\t2\n3\t4\n")
-    workload = read_data(path, "tabular-regression")
-    assert (workload.kind, workload.count, workload.path) == ("rows", 2, path)
-    path.write_text("a\tb\n")
-    with pytest.raises(InputError, match="expected a line of names and at least one row, found none"):
-        read_data(path, "tabular-classification")
-    with pytest.raises(InputError, match=r"expected UTF-8, found byte 0xff at 0"):
-        path.write_bytes(b"\xff\xff")
-        read_data(path, "tabular-classification")
 
 
 def test_numbered_sets_are_one_feed_each(tmp_path):
@@ -159,3 +129,38 @@ def test_inputs_that_cannot_be_made_up(spec, message):
     with pytest.raises(InputError) as caught:
         generate([spec], {})
     assert message in str(caught.value)
+
+
+def test_files_of_image_and_audio_models_are_found_below_a_directory(tmp_path):
+    """In order, hidden ones left out; a single file is itself; predict is given their paths."""
+    for name in ("b/2.jpg", "a.png", "b/1.jpg", ".hidden", ".trash/3.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    workload = read_data(tmp_path, "image-classification")
+    assert (workload.kind, workload.name, workload.count, workload.is_raw) == ("files", tmp_path.name, 3, True)
+    assert workload.texts == tuple(str(tmp_path / name) for name in ("a.png", "b/1.jpg", "b/2.jpg"))
+    assert read_data(tmp_path / "a.png", "audio-stream").texts == (str(tmp_path / "a.png"),)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "content", "message"),
+    [
+        ("tensor", "a.txt", "x", "this model takes tensors; expected an .npz file"),
+        ("tabular-classification", "a.csv", "a,b\n", "expected a line of names and at least one row, found none"),
+        ("text-classification", "a.csv", "a,b\n1,2\n", "expected a column 'text', found 'a', 'b'"),
+    ],
+)
+def test_data_that_does_not_fit_the_task(tmp_path, task, name, content, message):
+    """Found before a worker starts."""
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_data(path, task)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("task", ["tensor", "object-detection", "tabular-regression", "audio-stream"])
+def test_data_that_is_not_there(tmp_path, task):
+    """Whatever the task takes."""
+    with pytest.raises(StorageError, match="No such file or directory"):
+        read_data(tmp_path / "none", task)

@@ -253,6 +253,32 @@ def test_sensor_of_the_processor_counts(board: Board) -> None:
     assert probe_state(board("pi-4", files)).temperature_c == 48.312
 
 
+def test_monitor_chip_counts_where_the_processor_has_no_zone(board: Board) -> None:
+    """AMD's processors show their temperature through hwmon only; a chip whose file is no sensor is passed over."""
+    files: dict[str, str | None] = {
+        "sys/class/thermal/thermal_zone0/type": "acpitz\n",
+        "sys/class/thermal/thermal_zone0/temp": "20000\n",
+        "sys/class/hwmon/hwmon0/name": "nvme\n",
+        "sys/class/hwmon/hwmon0/temp1_input": "80000\n",
+        "sys/class/hwmon/hwmon3/name": "k10temp\n",
+        "sys/class/hwmon/hwmon3/temp1_input": "61250\n",
+        "sys/class/hwmon/hwmon3/temp1_label": "Tctl\n",
+        "sys/class/hwmon/hwmon3/temp2_input": "255000\n",
+    }
+
+    assert probe_state(board("x86-vm", files)).temperature_c == 61.25
+
+
+def test_firmware_node_of_a_pi_5(board: Board) -> None:
+    """Its device tree gives the system on chip an address."""
+    files = {
+        "sys/devices/platform/soc/soc:firmware/get_throttled": None,
+        "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled": "80008\n",
+    }
+
+    assert probe_state(board("pi-5", files)).throttle_bits == 0x80008
+
+
 def test_this_machine_can_be_probed() -> None:
     """The real files of whatever runs the tests give a plausible answer."""
     hardware, state = probe(), probe_state()

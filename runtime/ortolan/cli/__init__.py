@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "devices": ("ortolan.cli.hardware:devices", "Facts about this machine and its execution providers."),
     "profiles": ("ortolan.cli.hardware:profiles", "Known boards, with the source of every figure."),
     "select": ("ortolan.cli.hardware:select", "Choose a variant for this machine or for a board, with reasons."),
+    "compare": ("ortolan_bench.compare_cli:compare", "Compare two results of bench, figure by figure, with intervals."),
     "bench": ("ortolan_bench.cli:bench", "Measure latency and memory of every variant on this machine."),
     "state": ("ortolan.cli.state:state", "Move what this machine has learnt to another."),
 }

@@ -91,6 +91,13 @@ def open_on(
     return Opened(session, nodes or {}, notes, engines)
 
 
+def open_profiled(path: str, config: SessionConfig, provider: Provider, prefix: str) -> Any:
+    """An ``onnxruntime.InferenceSession`` that writes its profile to a file with that prefix; onnxruntime's errors."""
+    require_built_in(provider)
+    with _clean_stdout():
+        return _started(_create(path, config, provider, profile=prefix), provider)
+
+
 def _created(
     path: str, config: SessionConfig, provider: Provider, engines: EngineCache | None
 ) -> tuple[Any, Nodes | None]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ortolan.hardware.facts import Cache, Cores, Hardware, HardwareState
 from ortolan.hardware.limits import memory_limits
 from ortolan.hardware.parts import ARM_PARTS, FEATURES, TEGRA_GPUS
-from ortolan.hardware.sysfiles import read, read_int, read_list
+from ortolan.hardware.sysfiles import entries, hwmon_chips, read, read_int, read_list
 from ortolan.records import replace
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ _CPUS = "/sys/devices/system/cpu"
 _MAX_HZ = 10**10  # a clock beyond is a lie
 _CACHE_KINDS = {"Data": "data", "Instruction": "instruction", "Unified": "unified"}
 _CACHE_UNITS = {"": 1, "K": 2**10, "M": 2**20}
-_PROCESSOR_ZONES = ("cpu", "soc", "x86_pkg_temp", "coretemp", "k10temp")
+_PROCESSOR_ZONES = ("cpu", "soc", "x86_pkg_temp")
+_PROCESSOR_CHIPS = ("coretemp", "k10temp", "zenpower")
 
 
 def probe(root: Path = Path("/")) -> Hardware:
@@ -123,7 +124,7 @@ def _architecture(base: str, cpu: Mapping[str, str], words: set[str]) -> str:
 
 
 def _cores(base: str, cpus: Iterable[Mapping[str, str]]) -> tuple[Cores, ...]:
-    cooling = _is_cooling(base)
+    cooling = is_cooling(base)
     counts: dict[tuple[str, int | None, int | None, int | None], int] = {}
     for cpu in cpus:
         home = f"{_CPUS}/cpu{cpu['processor']}"
@@ -152,18 +153,25 @@ def _hertz(kilohertz: int | None) -> int | None:
     return kilohertz * 1000 if kilohertz is not None and 0 < kilohertz * 1000 < _MAX_HZ else None
 
 
-def _is_cooling(base: str) -> bool:
+def is_cooling(base: str) -> bool | None:
+    """Whether the kernel holds the processor's clock down for its heat right now; None if it has no means to.
+
+    Those are cooling devices of cpufreq (``cpufreq-cpu0``, ``thermal-cpufreq-0``) and, with ACPI, ``Processor``. Fans
+    are cooling devices too.
+    """
     thermal = "/sys/class/thermal"
-    return any(
-        "cpu" in read(base, f"{thermal}/{name}/type") and (read_int(base, f"{thermal}/{name}/cur_state") or 0) > 0
-        for name in _entries(base, thermal, "cooling_device")
-    )
+    states = [
+        read_int(base, f"{thermal}/{name}/cur_state") or 0
+        for name in entries(base, thermal, "cooling_device")
+        if re.search(r"cpu|^Processor", read(base, f"{thermal}/{name}/type"))
+    ]
+    return max(states) > 0 if states else None
 
 
 def _caches(base: str) -> tuple[Cache, ...]:
     home = f"{_CPUS}/cpu0/cache"
     caches = []
-    for index in _entries(base, home, "index"):
+    for index in entries(base, home, "index"):
         level = read_int(base, f"{home}/{index}/level")
         kind = _CACHE_KINDS.get(read(base, f"{home}/{index}/type").strip())
         size = re.fullmatch(r"(\d{1,9})([KM]?)", read(base, f"{home}/{index}/size").strip())
@@ -185,7 +193,7 @@ def _resident(base: str) -> int | None:
 def _accelerators(base: str, compatible: list[str]) -> tuple[str, ...]:
     found = [gpu for name, gpu in TEGRA_GPUS.items() if f"nvidia,{name}" in compatible]
     gpus = "/proc/driver/nvidia/gpus"
-    for address in _entries(base, gpus, ""):
+    for address in entries(base, gpus):
         model = re.search(r"^Model:\s*(\S.*?)\s*$", read(base, f"{gpus}/{address}/information"), re.MULTILINE)
         if model:
             found.append(model[1])
@@ -215,27 +223,34 @@ def _power_mode(base: str) -> str | None:
 def _temperature(base: str) -> float | None:
     thermal = "/sys/class/thermal"
     readings: list[tuple[bool, float]] = []
-    for zone in _entries(base, thermal, "thermal_zone"):
-        millidegrees = read_int(base, f"{thermal}/{zone}/temp")
-        if millidegrees is not None and -40_000 < millidegrees < 150_000 and millidegrees != 0:
-            kind = read(base, f"{thermal}/{zone}/type").strip().lower()
-            readings.append((kind.startswith(_PROCESSOR_ZONES), millidegrees / 1000))
+    for zone in entries(base, thermal, "thermal_zone"):
+        kind = read(base, f"{thermal}/{zone}/type").strip().lower()
+        readings += _degrees(base, f"{thermal}/{zone}/temp", kind.startswith(_PROCESSOR_ZONES))
+    if not any(processor for processor, _ in readings):
+        # AMD's processors have no thermal zone of their own, only the monitor chip.
+        for chip in hwmon_chips(base, *_PROCESSOR_CHIPS):
+            for name in entries(base, chip, "temp"):
+                readings += _degrees(base, f"{chip}/{name}", True) if name.endswith("_input") else []
     return max(readings)[1] if readings else None
 
 
+def _degrees(base: str, path: str, processor: bool) -> list[tuple[bool, float]]:
+    millidegrees = read_int(base, path)
+    if millidegrees is None or not -40_000 < millidegrees < 150_000 or millidegrees == 0:
+        return []
+    return [(processor, millidegrees / 1000)]
+
+
 def _throttle_bits(base: str) -> int | None:
-    word = read(base, "/sys/devices/platform/soc/soc:firmware/get_throttled").strip()
-    return int(word, 16) if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", word) else None
+    """The Raspberry Pi firmware's word. A Pi 5 says ``soc@107c000000``, and its newer kernels have no such file."""
+    platform = "/sys/devices/platform"
+    for soc in entries(base, platform, "soc"):
+        word = read(base, f"{platform}/{soc}/{soc}:firmware/get_throttled").strip()
+        if re.fullmatch(r"(0x)?[0-9a-fA-F]{1,8}", word):
+            return int(word, 16)
+    return None
 
 
 def _load(base: str) -> float | None:
     words = read(base, "/proc/loadavg").split()
     return float(words[0]) if words and re.fullmatch(r"\d{1,6}\.\d+", words[0]) else None
-
-
-def _entries(base: str, directory: str, prefix: str) -> list[str]:
-    try:
-        names = os.listdir(base + directory)  # noqa: PTH208 -- several times faster than Path.iterdir
-    except OSError:
-        return []
-    return sorted(name for name in names if name.startswith(prefix))
