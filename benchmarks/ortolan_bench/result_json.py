@@ -40,10 +40,11 @@ Times are seconds, memory is bytes::
                 "latency_s": [per process [per block [samples in order]]],
                 "service_s": [the same, of server without the waiting], "model_latency_s": [per process [samples]],
                 "cpu_s": [per process [per block]], "rate_per_s": [one per process], "unanswered": […],
-                "conditions": [one per process]}}]}
+                "conditions": [one per process]},
+        "run": "…"}]}                         digest of the environment it was measured in
 
 Reading takes what is measured from ``raw`` and computes the figures anew; a file whose stored figures do not follow
-from its samples was changed by hand and is refused.
+from its samples, or whose candidates were measured in different runs, was changed by hand and is refused.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from hashlib import sha256
 from typing import TYPE_CHECKING, cast
 
 from ortolan.bundle.fields import Record, array, choice, integer, number, raw_object
@@ -61,8 +63,10 @@ from ortolan_bench.result import BenchResult
 from ortolan_bench.workload import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from ortolan_bench.result import CandidateResult
     from ortolan_bench.validity import Mode
 
 SCHEMA = "ortolan.bench/2"
@@ -98,7 +102,7 @@ def to_json(result: BenchResult) -> dict[str, object]:
         "hardware_id": result.hardware_id,
         "runtime": result.runtime_id,
         "environment": dict(result.environment),
-        "results": [candidate_json.to_json(candidate) for candidate in result.results],
+        "results": [{**candidate_json.to_json(row), "run": _run(result.environment)} for row in result.results],
     }
 
 
@@ -199,6 +203,12 @@ def from_json(data: object, at: str = "result") -> BenchResult:
         raise ResultFileError(f"{at}: {error}") from error
 
 
+def _run(environment: Mapping[str, object]) -> str:
+    """What names the run that candidates were measured in: a digest of its environment, which has the time it began."""
+    begun = {key: value for key, value in environment.items() if key != "resumed"}
+    return sha256(json.dumps(begun, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _advice(schema: object) -> str:
     """What to do with a file of another schema."""
     version = str(schema).removeprefix("ortolan.bench/")
@@ -212,6 +222,16 @@ def _advice(schema: object) -> str:
 def _result(top: Record) -> BenchResult:
     workload = Record(top.get("workload", raw_object), "workload", ["name", "kind", "inputs"])
     settings = Record(top.get("settings", raw_object), "settings", ["seconds", "processes", "seed", "mode"])
+    environment = top.get("environment", raw_object)
+    run = _run(environment)
+
+    def of_this_run(value: object, at: str) -> CandidateResult:
+        if not isinstance(value, dict) or "run" not in value:
+            raise ManifestError(f"{at}.run", "missing")
+        if value["run"] != run:
+            raise ManifestError(f"{at}.run", f"expected {run}, got {value['run']!r}: results were merged by hand")
+        return candidate_json.from_json({key: one for key, one in value.items() if key != "run"}, at)
+
     return BenchResult(
         source=top.get("source", text),
         digest=top.get("digest", text),
@@ -225,6 +245,6 @@ def _result(top: Record) -> BenchResult:
         complete=top.get("complete", flag),
         hardware_id=top.get("hardware_id", text),
         runtime_id=top.get("runtime", text),
-        environment=top.get("environment", raw_object),
-        results=top.get("results", array(candidate_json.from_json)),
+        environment=environment,
+        results=top.get("results", array(of_this_run)),
     )

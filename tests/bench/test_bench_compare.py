@@ -229,13 +229,13 @@ def test_facts_of_another_machine_were_merged_by_hand(stored):
     """The id follows from the facts."""
     path = stored("a", {"fp32": 1e-3})
     document = json.loads(path.read_text())
-    document["environment"]["hardware"]["architecture"] = "riscv64"
+    document["hardware_id"] = "f" * 16
     path.write_text(json.dumps(document))
     with pytest.raises(ResultFileError, match=r"its hardware_id .* does not follow from environment\.hardware"):
         run(path, path)
     document["environment"]["hardware"] = {"board": 5}
     path.write_text(json.dumps(document))
-    with pytest.raises(ResultFileError, match=r"environment\.hardware"):
+    with pytest.raises(ResultFileError, match=r"results\[0\]\.run: expected .* results were merged by hand"):
         run(path, path)
 
 
@@ -309,3 +309,15 @@ def test_batches_are_compared_by_inputs_per_second(stored):
     assert comparison.figure("throughput_per_s").base == pytest.approx(8000)
     assert comparison.figure("cpu_per_input_s").change == pytest.approx(1.0)
     assert comparison.figure("disk_bytes").verdict == "same"
+
+
+def test_candidate_of_another_run_was_merged_by_hand(stored, tmp_path):
+    """Of the same machine, with the same settings: only the time tells."""
+    ours, theirs = (
+        json.loads(stored(name, {variant: 1e-3}, environment={"started": started}).read_text())
+        for name, variant, started in (("a", "fp32", "2026-11-25T10:00:00Z"), ("b", "int8", "2026-11-25T11:00:00Z"))
+    )
+    path = tmp_path / "merged.json"
+    path.write_text(json.dumps({**ours, "results": ours["results"] + theirs["results"]}))
+    with pytest.raises(ResultFileError, match=r"results\[1\]\.run: expected .* results were merged by hand"):
+        run(path, path)
