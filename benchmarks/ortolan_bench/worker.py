@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
+from io import TextIOWrapper
 from math import isfinite
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns
@@ -219,6 +220,8 @@ def main(
     start = perf_counter_ns()
     out = os.dup(1)
     os.dup2(2, 1)  # what libraries print must not mix with replies
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # the last words of a worker that is killed are worth reading
     _die_with(int(sys.argv[1]) if parent is None else parent)
     _be_first_out_of_memory()
 
