@@ -152,21 +152,19 @@ def test_a_prediction_is_above_the_peak_and_close(
 
 
 @pytest.mark.parametrize("low_memory", [0, 1])
-@pytest.mark.parametrize(("width", "rows"), [(16, 3000), (64, 1000), (256, 1000), (512, 300)])
+@pytest.mark.parametrize(("width", "rows"), [(16, 3000), (64, 1000), (256, 50), (256, 1000), (512, 25), (512, 300)])
 def test_changing_shapes_do_not_pile_up(
     layers: Make, saved: Callable[..., Path], in_process: InProcess, width: int, rows: int, low_memory: int
 ) -> None:
     """Private bytes are at most 2 % more in runs 901 to 1,000 than in runs 101 to 200, however small the model is.
 
-    What piles up does so in every process. A step of 1 MB, when a thread of some library allocates for the first time,
-    is 3 % of such a process and comes by chance, in one of about twenty: up to three are asked.
+    The largest input and output are granted once more: whether the C library finds room for the application's own arrays
+    between others or takes new memory depends on where these happen to lie, even on the length of a path.
     """
-    path, ratios = saved(layers(4, width)), []
-    while not ratios or (min(ratios) > 1.02 and len(ratios) < 3):
-        found = in_process(CHANGING_SHAPES, path, low_memory, rows)
-        assert found["status"] == 0, found["stderr"]
-        ratios.append(found["until_1000"] / found["until_200"])
-    assert min(ratios) <= 1.02, ratios
+    found = in_process(CHANGING_SHAPES, saved(layers(4, width)), low_memory, rows)
+    assert found["status"] == 0, found["stderr"]
+    own_arrays = 2 * rows * width * 4
+    assert found["until_1000"] <= 1.02 * found["until_200"] + own_arrays, found
 
 
 def test_one_large_input_among_small_ones_does_not_stay(
