@@ -158,8 +158,8 @@ def test_changing_shapes_do_not_pile_up(
 ) -> None:
     """Private bytes are at most 2 % more in runs 901 to 1,000 than in runs 101 to 200, however small the model is.
 
-    The largest input and output are granted once more: whether the C library finds room for the application's own arrays
-    between others or takes new memory depends on where these happen to lie, even on the length of a path.
+    The largest input and output are granted once more: whether the C library finds room for the application's own
+    arrays between others or takes new memory depends on where these happen to lie, even on the length of a path.
     """
     found = in_process(CHANGING_SHAPES, saved(layers(4, width)), low_memory, rows)
     assert found["status"] == 0, found["stderr"]
