@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ortolan.bundle.atomic import check_target
 from ortolan.errors import ConversionError, UnknownNameError, UsageError
 from ortolan_convert.passes import LINEAR_PASSES
-from ortolan_convert.sources.artifact import require
+from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.recognise import recognise
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ortolan.inputs.tokens import TokenConfig, TokenEncoder, read_tokenizer
 from ortolan.tasks import is_experimental
 from ortolan.tasks.token_input import TOKENS
 from ortolan.types import SessionConfig
-from ortolan_convert.costs import costs_of
+from ortolan_convert.analysis.costs import costs_of
 from ortolan_convert.generated import is_text
 from ortolan_convert.graph import FLOOR
 from ortolan_convert.huggingface_exam import answers_of, exam_of

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.sizes import Size, number, product
+from ortolan_convert.analysis.sizes import Size, number, product
 
 if TYPE_CHECKING:
     import onnx
 
-    from ortolan_convert.shapes import Scope
+    from ortolan_convert.analysis.shapes import Scope
 
 BLOCK = 16
 """Channels of the largest block, with AVX-512."""

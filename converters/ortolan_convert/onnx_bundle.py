@@ -23,7 +23,7 @@ from ortolan.tasks.golden import fidelity
 from ortolan.tasks.runner import BoundsInputs, MakesExamples, TakesImages, TakesTexts
 from ortolan.types import SessionConfig
 from ortolan_bench.workload import spaced
-from ortolan_convert.costs import costs_of
+from ortolan_convert.analysis.costs import costs_of
 from ortolan_convert.free_dims import bounded_dims, sizes_seen
 from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
 from ortolan_convert.provenance import package_name, provenance_of, source_of

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ortolan.inputs.datafile import TextSamples
     from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers
-    from ortolan_convert.sources.vectorizer import TextFeatures
+    from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
 
 REPEATED = (1, 20, 1000)
 """How often the texts that test the arithmetic say the same."""

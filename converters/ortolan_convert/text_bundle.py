@@ -20,8 +20,8 @@ from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.sources.artifact import read_artifact
-from ortolan_convert.sources.sklearn_text import TextSource, read_text_source
+from ortolan_convert.sources.scikit_learn.artifact import read_artifact
+from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
 from ortolan_convert.vocabulary import compile_vocabulary, text_assets
 

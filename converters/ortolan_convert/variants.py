@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.questions import Questions
-    from ortolan_convert.sources.sklearn_text import TextSource
+    from ortolan_convert.sources.scikit_learn.text_source import TextSource
     from ortolan_convert.weights import Weights
 
 WORTHWHILE = 0.9

@@ -36,10 +36,10 @@ from ortolan.errors import (
     UnsupportedError,
 )
 from ortolan_convert.convert import convert
-from ortolan_convert.sources import vectorizer
-from ortolan_convert.sources.artifact import Artifact
-from ortolan_convert.sources.sklearn_text import read_text_source
-from ortolan_convert.sources.vectorizer import jieba_method
+from ortolan_convert.sources.scikit_learn import text_features
+from ortolan_convert.sources.scikit_learn.artifact import Artifact
+from ortolan_convert.sources.scikit_learn.text_features import jieba_method
+from ortolan_convert.sources.scikit_learn.text_source import read_text_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -411,7 +411,7 @@ def test_a_file_of_dill_without_dill(tmp_path: Path) -> None:
 
 def test_more_characters_than_can_be_told_apart(binary: Any, converted: Convert, monkeypatch: Any) -> None:
     """A vocabulary of nearly all code points names the step and what to limit."""
-    monkeypatch.setattr(vectorizer, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(text_features, "MOST_CHARACTERS", 10)
     pipeline = make_pipeline(TfidfVectorizer(analyzer="char"), LogisticRegression()).fit(*binary)
     message = (
         r"^part0\.joblib: step 'tfidfvectorizer': its vocabulary has \d+ different characters; expected at most 10,"

@@ -16,7 +16,7 @@ from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.parity import Answers, choose_golden, compare, fidelity, gate
 from ortolan_convert.passes import LINEAR_PASSES
 from ortolan_convert.passes.float32 import references
-from ortolan_convert.sources.calibrated import step_sizes
+from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
 
 COEFFICIENTS = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 3), st.integers(0, 9)), elements=st.floats(-1e6, 1e6, allow_nan=False)

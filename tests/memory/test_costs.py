@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ortolan.bundle.onnxfile import parse_model, read_model
-from ortolan_convert import costs
-from ortolan_convert.costs import UNKNOWN, costs_of
-from ortolan_convert.shapes import graph_shapes
-from ortolan_convert.sizes import Largest, Quotient, Size, envelope, larger, number, polynomial, symbol
+from ortolan_convert.analysis import costs
+from ortolan_convert.analysis.costs import UNKNOWN, costs_of
+from ortolan_convert.analysis.shapes import graph_shapes
+from ortolan_convert.analysis.sizes import Largest, Quotient, Size, envelope, larger, number, polynomial, symbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,8 +12,8 @@ import pytest
 import ortolan
 from ortolan.bundle.onnxfile import read_model
 from ortolan.errors import MemoryBudgetError
+from ortolan_convert.analysis.costs import costs_of
 from ortolan_convert.convert import convert
-from ortolan_convert.costs import costs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

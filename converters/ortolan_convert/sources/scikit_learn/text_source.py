@@ -11,11 +11,11 @@ import numpy as np
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.calibration import has_steps
 from ortolan_convert.parity import Answers
-from ortolan_convert.sources.calibrated import step_sizes
-from ortolan_convert.sources.estimators import CLUSTERERS, convert_estimator
-from ortolan_convert.sources.older import probabilities
-from ortolan_convert.sources.pipeline import assemble
-from ortolan_convert.sources.vectorizer import text_features
+from ortolan_convert.sources.scikit_learn.older import probabilities
+from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
+from ortolan_convert.sources.scikit_learn.text_features import text_features
+from ortolan_convert.sources.scikit_learn.text_models import CLUSTERERS, convert_estimator
+from ortolan_convert.sources.scikit_learn.text_pipeline import assemble
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan_convert.linear import Linear
-    from ortolan_convert.sources.artifact import Artifact
-    from ortolan_convert.sources.pipeline import TextPipeline
-    from ortolan_convert.sources.vectorizer import TextFeatures
+    from ortolan_convert.sources.scikit_learn.artifact import Artifact
+    from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
+    from ortolan_convert.sources.scikit_learn.text_pipeline import TextPipeline
 
 CHUNK = 1000
 """Texts that scikit-learn answers at a time."""

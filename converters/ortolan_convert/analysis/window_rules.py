@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.sizes import Size, number
+from ortolan_convert.analysis.sizes import Size, number
 
 if TYPE_CHECKING:
-    from ortolan_convert.shapes import Node, Shape
+    from ortolan_convert.analysis.shapes import Node, Shape
 
 CONVOLUTIONS = frozenset(["Conv", "ConvInteger", "ConvTranspose", "FusedConv", "QLinearConv", "NhwcFusedConv"])
 POOLS = frozenset(["AveragePool", "LpPool", "MaxPool", "QLinearAveragePool"])

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from ortolan_convert.arrangement_rules import ARRANGEMENTS
-from ortolan_convert.layer_rules import LAYERS
-from ortolan_convert.shapes import (
+from ortolan_convert.analysis.arrangement_rules import ARRANGEMENTS
+from ortolan_convert.analysis.layer_rules import LAYERS
+from ortolan_convert.analysis.shapes import (
     MOST_TRACKED,
     GivesUpError,
     Node,
@@ -22,8 +22,8 @@ from ortolan_convert.shapes import (
     constant,
     contents,
 )
-from ortolan_convert.sizes import Size, larger, number, product
-from ortolan_convert.window_rules import WINDOWS, window_shape
+from ortolan_convert.analysis.sizes import Size, larger, number, product
+from ortolan_convert.analysis.window_rules import WINDOWS, window_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -408,4 +408,4 @@ RULES: dict[str, Callable[[Node], list[Value]]] = {
     "Shape": _shape_of,
     "Size": _size_of,
 }
-"""Operator -> its rule; the others are in the sets above or in `ortolan_convert.window_rules`."""
+"""Operator -> its rule; the others are in the sets above or in `ortolan_convert.analysis.window_rules`."""

@@ -1,6 +1,6 @@
 """Shapes of all values of an ONNX graph as expressions of its free dimensions.
 
-Every operator has a rule in `ortolan_convert.shape_rules`; where there is none or it gives up, the shape that
+Every operator has a rule in `ortolan_convert.analysis.shape_rules`; where there is none or it gives up, the shape that
 ``onnx.shape_inference`` finds is taken if it has only known names. What neither finds is unknown, and so is everything
 that follows from it.
 """
@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from ortolan_convert.analysis.sizes import Size, larger, number, symbol
 from ortolan_convert.free_dims import axis_names
-from ortolan_convert.sizes import Size, larger, number, symbol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -175,7 +175,7 @@ def graph_shapes(model: onnx.ModelProto, inputs: Sequence[TensorSpec], out_of_ti
 
 
 def _walk(graph: onnx.GraphProto, scope: Scope, out_of_time: Callable[[], bool]) -> None:
-    from ortolan_convert.shape_rules import outputs_of
+    from ortolan_convert.analysis.shape_rules import outputs_of
 
     for tensor in graph.initializer:
         scope.known[tensor.name] = constant(tensor)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.shapes import GivesUpError, Node, key_of
-from ortolan_convert.sizes import Size, larger, number, product
-from ortolan_convert.window_rules import CONVOLUTIONS, kernel_position
+from ortolan_convert.analysis.shapes import GivesUpError, Node, key_of
+from ortolan_convert.analysis.sizes import Size, larger, number, product
+from ortolan_convert.analysis.window_rules import CONVOLUTIONS, kernel_position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import onnx
 
-    from ortolan_convert.shapes import Scope
+    from ortolan_convert.analysis.shapes import Scope
 
 
 def graph_macs(graph: onnx.GraphProto, scope: Scope) -> Size | None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError
-from ortolan_convert.sources.estimators import class_path, is_sklearn
+from ortolan_convert.sources.scikit_learn.text_models import class_path, is_sklearn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ortolan_convert.sources.artifact import Artifact
+    from ortolan_convert.sources.scikit_learn.artifact import Artifact
 
 VECTORIZERS = frozenset({"CountVectorizer", "TfidfVectorizer"})
 SELECTORS = frozenset(

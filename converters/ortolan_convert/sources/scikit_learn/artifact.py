@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, TrustRequiredError, UnsupportedError
+from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.recognise import compression_of, open_decompressed, read_head
-from ortolan_convert.sources.stand_ins import PICKLERS, read_with_stand_ins
+from ortolan_convert.sources.scikit_learn.stand_ins import PICKLERS, read_with_stand_ins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan_convert.sources.recognise import Kind
-    from ortolan_convert.sources.stand_ins import Missing
+    from ortolan_convert.sources.scikit_learn.stand_ins import Missing
 
 _VERSION = re.compile(rb"_sklearn_version.{1,200}?(\d+\.\d+(?:\.\d+)*(?:\.?(?:dev|rc|post)\d+)?)", re.DOTALL)
 SCANNED_BYTES = 1 << 30
@@ -80,28 +81,6 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     for warning in caught:
         version = version or getattr(warning.message, "original_sklearn_version", None)
     return Artifact(path.name, content, version)
-
-
-def require(module: str, package: str, extra: str) -> Any:
-    """The imported module.
-
-    Args:
-        module: what to import.
-        package: its package's name, for the message.
-        extra: Ortolan's extra that installs it.
-
-    Raises:
-        MissingPackageError: it is not installed.
-    """
-    from importlib import import_module
-
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingPackageError(
-            f"{package} is needed to convert this artifact and cannot be imported ({error}); "
-            f"install it: pip install 'ortolan[{extra}]'"
-        ) from None
 
 
 def made_with(path: Path, kind: Kind) -> str | None:

@@ -9,12 +9,12 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan.inputs.config import NgramConfig
-from ortolan_convert.sources.pipeline import SELECTORS, TFIDF
+from ortolan_convert.sources.scikit_learn.text_pipeline import SELECTORS, TFIDF
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.pipeline import Step, TextPipeline
+    from ortolan_convert.sources.scikit_learn.text_pipeline import Step, TextPipeline
 
 _JIEBA = ("cut", "lcut")
 MOST_CHARACTERS = 1_000_000

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.shapes import GivesUpError
-from ortolan_convert.sizes import Size, number, product
+from ortolan_convert.analysis.shapes import GivesUpError
+from ortolan_convert.analysis.sizes import Size, number, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ortolan_convert.shapes import Node
+    from ortolan_convert.analysis.shapes import Node
 
 FLOAT = number(4)
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from ortolan_convert.analysis.shapes import GivesUpError, Node, key_of
+from ortolan_convert.analysis.sizes import Bound, Size, envelope
+from ortolan_convert.analysis.workspace import node_workspace
 from ortolan_convert.layout import Layout
-from ortolan_convert.shapes import GivesUpError, Node, key_of
-from ortolan_convert.sizes import Bound, Size, envelope
-from ortolan_convert.workspace import node_workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import onnx
 
-    from ortolan_convert.shapes import Scope
+    from ortolan_convert.analysis.shapes import Scope
 
 VIEWS = frozenset(("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"))
 """Operators whose result is its input's memory."""

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan_convert.shapes import (
+from ortolan_convert.analysis.shapes import (
     GivesUpError,
     Node,
     Value,
     broadcast,
 )
-from ortolan_convert.sizes import Size, number, product
+from ortolan_convert.analysis.sizes import Size, number, product
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ortolan_convert.sizes import polynomial
+from ortolan_convert.analysis.sizes import polynomial
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,9 +54,9 @@ def costs_of(path: Path, model: OnnxModel) -> Costs:
     try:
         import onnx
 
-        from ortolan_convert.liveness import peak
-        from ortolan_convert.macs import graph_macs
-        from ortolan_convert.shapes import graph_shapes
+        from ortolan_convert.analysis.liveness import peak
+        from ortolan_convert.analysis.macs import graph_macs
+        from ortolan_convert.analysis.shapes import graph_shapes
     except ImportError:
         return UNKNOWN
     loaded = onnx.load(path, load_external_data=False)

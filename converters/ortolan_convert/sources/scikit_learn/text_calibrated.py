@@ -8,7 +8,7 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.calibration import Averaged, Isotonic, PerClass, Platt, Temperature
-from ortolan_convert.sources.estimators import (
+from ortolan_convert.sources.scikit_learn.text_models import (
     Converted,
     class_path,
     convert_estimator,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.calibration import Calibrator
     from ortolan_convert.heads import Member
-    from ortolan_convert.sources.estimators import Fitted
+    from ortolan_convert.sources.scikit_learn.text_models import Fitted
 
 
 def convert_calibrated(fitted: Fitted) -> Converted:

@@ -10,7 +10,7 @@ import numpy as np
 from ortolan.errors import UnsupportedError
 from ortolan_convert.heads import Decision, Distances, LogLikelihood, Member, OneVsRest
 from ortolan_convert.linear import Linear
-from ortolan_convert.sources.older import is_former_binary_softmax, is_former_one_vs_rest, modernize
+from ortolan_convert.sources.scikit_learn.older import is_former_binary_softmax, is_former_one_vs_rest, modernize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +151,7 @@ def _clusters(fitted: Fitted) -> Converted:
 
 
 def _calibrated(fitted: Fitted) -> Converted:
-    from ortolan_convert.sources.calibrated import convert_calibrated
+    from ortolan_convert.sources.scikit_learn.text_calibrated import convert_calibrated
 
     return convert_calibrated(fitted)
 

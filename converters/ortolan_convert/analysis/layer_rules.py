@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan_convert.shapes import (
+from ortolan_convert.analysis.shapes import (
     GivesUpError,
     Node,
     Shape,
     Value,
     key_of,
 )
-from ortolan_convert.sizes import Size, larger, number
+from ortolan_convert.analysis.sizes import Size, larger, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable

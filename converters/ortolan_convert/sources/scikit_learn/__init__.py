@@ -1,0 +1,1 @@
+"""scikit-learn: reading its artifacts, and its estimators as ONNX graphs."""
