@@ -52,10 +52,11 @@ $(WHEEL_ENV)/ready.stamp: pyproject.toml
 	@$(WHEEL_ENV)/bin/python $(PIP) -r $(WHEEL_ENV)/requirements.txt
 	@touch $@
 
-# The tests are copied out of the tree, so that only the installed wheel can be imported. Real models have a leg of their own.
+# The tests are copied out of the tree, so that only the installed wheel can be imported. Real models and the large training
+# frameworks have a leg of their own.
 test-wheel: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
-	@tests/away $(WHEEL_ENV)/bin/python tests --ignore=tests/models
+	@tests/away $(WHEEL_ENV)/bin/python tests --ignore=tests/models --ignore=tests/frameworks
 
 # The runtime's slice on the oldest onnxruntime that is supported and on the last one for Python 3.10, with bundles made by
 # the newest.
@@ -73,7 +74,8 @@ test-aarch64: dist/wheel.stamp $(WHEEL_ENV)/ready.stamp
 	@$(WHEEL_ENV)/bin/python $(PIP) --force-reinstall --no-deps dist/*.whl
 	@tests/aarch64/run.sh $(WHEEL_ENV)/bin/python $(PYTHON)
 
-# Real models, from the artifacts their makers published to answers, beside the frameworks they were made with.
+# The large training frameworks, and real models: from the artifacts their makers published to answers, beside the
+# frameworks they were made with.
 test-models: dist/wheel.stamp
 	@tests/models/run $(PYTHON)
 

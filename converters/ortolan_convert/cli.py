@@ -38,7 +38,8 @@ def _print_example(context: click.Context, _parameter: click.Parameter, name: st
 )
 @click.option("--trust", is_flag=True, help="Read pickles and models with code of their own, which run code.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
-@click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of an ONNX file.")
+@click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of a network.")
+@click.option("--module", metavar="PACKAGE.MODULE:FACTORY", help="What makes the PyTorch network of these weights.")
 @click.option(
     "--example",
     metavar="NAME",
@@ -58,6 +59,7 @@ def convert(
     trust: bool,
     task: str | None,
     config: str | None,
+    module: str | None,
     quantize: str | None,
     max_drop: float,
     overwrite: bool,
@@ -79,6 +81,7 @@ def convert(
         trust=trust,
         task=task,
         config=config,
+        module=module,
         quantize=None if quantize is None else [name.strip() for name in quantize.split(",") if name.strip()],
         max_drop=max_drop,
         overwrite=overwrite,

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 
 OPSET = 21
 """The newest opset that onnxruntime 1.20 runs."""
+ML_OPSET = 3
+"""Of the domain ai.onnx.ml: its tree ensembles take float64 thresholds."""
 IR_VERSION = 10
 """The newest file format version that onnxruntime 1.20 reads."""
 FLOOR = "1.20.0"
 """The oldest onnxruntime that runs these graphs."""
 
-DType = Literal["float16", "float32", "float64", "int8", "int64", "bool"]
+DType = Literal["float16", "float32", "float64", "int8", "int64", "bool", "object"]
+"""numpy's names; strings are ``object``."""
+ML = "ai.onnx.ml"
+"""Domain of the operators of classical machine learning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +107,14 @@ class GraphBuilder:
         *inputs: Value,
         shape: tuple[int | str, ...] | None = None,
         dtype: str | None = None,
-        **attributes: float | Sequence[int],
+        domain: str = "",
+        **attributes: Any,
     ) -> Value:
         """Add a node with one output, whose shape and type default to those of the first input."""
         output = Value(f"{operator.lower()}_{len(self._nodes)}", dtype or inputs[0].dtype, shape or inputs[0].shape)
-        node = helper.make_node(operator, [value.name for value in inputs], [output.name], output.name)
+        node = helper.make_node(
+            operator, [value.name for value in inputs], [output.name], output.name, domain=domain or None
+        )
         node.attribute.extend(helper.make_attribute(key, attributes[key]) for key in sorted(attributes))
         self._nodes.append(node)
         self._values[output.name] = output
@@ -120,13 +128,13 @@ class GraphBuilder:
             return value
         return self.node("Cast", value, dtype=dtype, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
-    def output(self, value: Value, name: str) -> None:
-        """Make the value an output of the model, as float32."""
-        result = Value(name, "float32", value.shape)
-        operator = "Identity" if value.dtype == "float32" else "Cast"
+    def output(self, value: Value, name: str, dtype: DType = "float32") -> None:
+        """Make the value an output of the model, in this type."""
+        result = Value(name, dtype, value.shape)
+        operator = "Identity" if value.dtype == dtype else "Cast"
         node = helper.make_node(operator, [value.name], [name], name)
         if operator == "Cast":
-            node.attribute.append(helper.make_attribute("to", onnx.TensorProto.FLOAT))
+            node.attribute.append(helper.make_attribute("to", helper.np_dtype_to_tensor_dtype(np.dtype(dtype))))
         self._nodes.append(node)
         self._values[name] = result
         self._outputs.append(result)
@@ -146,7 +154,10 @@ class GraphBuilder:
         )
         model = helper.make_model(
             graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            opset_imports=[
+                helper.make_opsetid("", OPSET),
+                *([helper.make_opsetid(ML, ML_OPSET)] if any(node.domain == ML for node in self._nodes) else []),
+            ],
             ir_version=IR_VERSION,
             producer_name="ortolan",
             producer_version=ortolan.__version__,

@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan.types import Fidelity
-    from ortolan_convert.convert import Progress
     from ortolan_convert.huggingface_exam import Exam
     from ortolan_convert.questions import Questions
+    from ortolan_convert.request import Progress, Request
     from ortolan_convert.sources.transformer import Transformer
 
 MOST_SAMPLES = 2000
@@ -57,18 +57,6 @@ CALIBRATION_TOKENS = 2048
 """or as many as have this number of tokens."""
 WORTHWHILE = 0.9
 """A variant must be smaller than this share of the next larger one, or it is left out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HuggingFaceOptions:
-    """The options of a conversion; see :func:`ortolan_convert.convert.convert`."""
-
-    samples: Path | None
-    trust: bool
-    task: str | None
-    quantize: tuple[str, ...]
-    max_drop: float
-    overwrite: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,12 +90,14 @@ class Made:
         return sum((self.directory / name).stat().st_size for name in ("model.onnx", WEIGHTS))
 
 
-def convert_huggingface(path: Path, target: Path, options: HuggingFaceOptions, say: Progress) -> ConversionReport:
+def convert_huggingface(request: Request) -> ConversionReport:
     """Convert a directory; see :func:`ortolan_convert.convert.convert`."""
-    source = read_huggingface(path, trust=options.trust)
-    if options.task is not None and options.task != source.task:
-        raise TaskMismatchError(f"expected a model for the task {options.task!r}, found one for {source.task!r}")
-    samples = None if options.samples is None else read_texts(options.samples)
+    request.without_config()
+    path, target, say = request.only_path(), request.target, request.progress
+    source = read_huggingface(path, trust=request.trust)
+    if request.task is not None and request.task != source.task:
+        raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
+    samples = None if request.samples is None else read_texts(request.samples)
     say("loading the model")
     sources = [source_of(file, below=path) for file in source.files]
     transformer = load_transformer(source)
@@ -119,7 +109,7 @@ def convert_huggingface(path: Path, target: Path, options: HuggingFaceOptions, s
     del transformer
     try:
         with TemporaryDirectory(prefix=f".{target.name}.variants-", dir=target.parent) as room:
-            made, left_out = _variants(reference, prepared, options, Path(room), say)
+            made, left_out = _variants(reference, prepared, request, Path(room))
             say("writing the bundle")
             framework = str(version or installed("transformers") or "unknown")
             provenance = provenance_of("transformers", framework, sources, ("torch", "transformers", "tokenizers"))
@@ -134,7 +124,7 @@ def convert_huggingface(path: Path, target: Path, options: HuggingFaceOptions, s
                 components=[("model", [(variant.name, _info(variant), variant.files) for variant in made])],
                 assets=prepared.assets,
                 golden=prepared.exam.golden(),
-                overwrite=options.overwrite,
+                overwrite=request.overwrite,
             )
             reports = tuple(
                 VariantReport(
@@ -211,17 +201,18 @@ def _questions(samples: TextSamples | None, tokenizer: object) -> Questions:
 
 
 def _variants(
-    reference: onnx.ModelProto, prepared: Prepared, options: HuggingFaceOptions, room: Path, say: Progress
+    reference: onnx.ModelProto, prepared: Prepared, request: Request, room: Path
 ) -> tuple[list[Made], list[tuple[Made, str]]]:
     """The variants that passed, the reference first, and those left out with the reason."""
+    say = request.progress
     say("comparing the reference with the source")
     made = [_make("fp32", reference, prepared, room, gate=True)]
     left_out: list[tuple[Made, str]] = []
-    activations = _activations(reference, prepared, room) if "int8" in options.quantize else {}
-    for name in options.quantize:
+    activations = _activations(reference, prepared, room) if "int8" in request.quantize else {}
+    for name in request.quantize:
         say(f"trying {name}")
         variant = _make(name, TRANSFORMER_PASSES[name](reference, activations), prepared, room)
-        reason = _objection(variant, made[-1], options.max_drop)
+        reason = _objection(variant, made[-1], request.max_drop)
         if reason is None:
             made.append(variant)
         else:

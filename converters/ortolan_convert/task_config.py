@@ -9,6 +9,8 @@
       batch: 8
     config:          # what the task is told; the module of the task in ortolan.tasks says what it takes
       labels: labels.json
+    source:          # how the artifact is read, where it does not say so itself; its reader says what it takes
+      arguments: {num_classes: 10}
     assets:          # files to put into the bundle: name below assets/ -> file, relative to this one
       labels.json: imagenet/labels.json
 """
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TENSOR = "tensor"
-KEYS = ("task", "dims", "max_dims", "config", "assets")
+KEYS = ("task", "dims", "max_dims", "config", "assets", "source")
 LARGEST_FILE = 1 << 20
 """Bytes of a task file."""
 
@@ -42,6 +44,7 @@ class TaskConfig:
         max_dims: largest sizes of free dimensions that memory has to be there for.
         config: the task's own configuration, raw; the task checks it.
         assets: content of the files that go into the bundle, by path below ``assets/``.
+        source: how the artifact is read, raw; its reader checks it.
     """
 
     task: str = TENSOR
@@ -49,6 +52,7 @@ class TaskConfig:
     max_dims: Mapping[str, int] = field(default_factory=dict)
     config: Mapping[str, object] = field(default_factory=dict)
     assets: Mapping[str, bytes] = field(default_factory=dict)
+    source: Mapping[str, object] = field(default_factory=dict)
 
 
 def task_config(path: Path | None, task: str | None) -> TaskConfig:
@@ -102,8 +106,11 @@ def _parsed(content: object, path: Path) -> TaskConfig:
         raise UsageError(f"{path}: task: expected a name, found {type(task).__name__}")
     if not isinstance(config, dict):
         raise UsageError(f"{path}: config: expected keys and values, found {type(config).__name__}")
+    source = content.get("source", {})
+    if not isinstance(source, dict):
+        raise UsageError(f"{path}: source: expected keys and values, found {type(source).__name__}")
     dims, max_dims = (_sizes(key, content.get(key, {}), path) for key in ("dims", "max_dims"))
-    return TaskConfig(task, dims, max_dims, config, _assets(content.get("assets", {}), path))
+    return TaskConfig(task, dims, max_dims, config, _assets(content.get("assets", {}), path), source)
 
 
 def _sizes(key: str, value: object, path: Path) -> dict[str, int]:

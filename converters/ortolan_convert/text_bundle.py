@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -30,36 +29,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan.bundle.manifest import Provenance, Source
-    from ortolan_convert.convert import Progress
     from ortolan_convert.questions import Questions
-    from ortolan_convert.sources.recognise import Kind
+    from ortolan_convert.request import Request
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextOptions:
-    """The options of a conversion; see :func:`ortolan_convert.convert.convert`."""
-
-    samples: Path | None
-    trust: bool
-    task: str | None
-    quantize: tuple[str, ...]
-    max_drop: float
-    overwrite: bool
-
-
-def convert_text(
-    artifacts: Sequence[tuple[Path, Kind]], target: Path, options: TextOptions, say: Progress
-) -> ConversionReport:
+def convert_text(request: Request) -> ConversionReport:
     """Convert a scikit-learn text pipeline; see :func:`ortolan_convert.convert.convert`."""
-    samples = None if options.samples is None else read_texts(options.samples)
+    request.without_config()
+    say = request.progress
+    samples = None if request.samples is None else read_texts(request.samples)
     say("reading the artifact")
-    sources = [source_of(path) for path, _ in artifacts]
-    source = read_text_source([read_artifact(path, kind, trust=options.trust) for path, kind in artifacts])
-    if options.task is not None and options.task != source.task:
-        raise TaskMismatchError(f"expected a model for the task {options.task!r}, found one for {source.task!r}")
+    sources = [source_of(path) for path, _ in request.artifacts]
+    source = read_text_source([read_artifact(path, kind, trust=request.trust) for path, kind in request.artifacts])
+    if request.task is not None and request.task != source.task:
+        raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
     prepared = prepare(source)
     questions = questions_of(samples, source.features.terms, source.features.spec.analyzer)
     say(f"asking the source {len(questions.texts)} texts")
@@ -73,12 +59,12 @@ def convert_text(
         repeated=source.answers(repeated) if repeated else None,
     )
     say("building the reference and comparing it with the source")
-    made, left_out = variants_of(prepared, exam, (options.quantize, options.max_drop), say)
+    made, left_out = variants_of(prepared, exam, (request.quantize, request.max_drop), say)
     say("writing the bundle")
     provenance = _provenance(source, sources)
     bundle = write_bundle(
-        target,
-        package_name=package_name(target),
+        request.target,
+        package_name=package_name(request.target),
         version="1.0.0",
         task=prepared.task,
         provenance=provenance,
@@ -86,7 +72,7 @@ def convert_text(
         components=[("model", [_files(variant, exam) for variant in made])],
         assets=prepared.assets,
         golden=golden_files(questions, answers),
-        overwrite=options.overwrite,
+        overwrite=request.overwrite,
     )
     sizes = {variant.name: bundle.manifest.variant_storage(variant.name) for variant in made}
     return ConversionReport(
@@ -105,7 +91,7 @@ def convert_text(
             for variant, reason in [*((variant, None) for variant in made), *left_out]
         ),
         accuracy=accuracy(answers.labels, source.names, questions),
-        warnings=tuple(_warnings(source, exam, (made[0], left_out), options)),
+        warnings=tuple(_warnings(source, exam, (made[0], left_out), request)),
     )
 
 
@@ -155,7 +141,7 @@ def _provenance(source: TextSource, sources: Sequence[Source]) -> Provenance:
 
 
 def _warnings(
-    source: TextSource, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], options: TextOptions
+    source: TextSource, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
 ) -> Iterator[str]:
     questions, slack = exam.questions, exam.answers.slack
     reference, left_out = outcome
@@ -167,11 +153,11 @@ def _warnings(
             f"no samples were given: fidelity was measured on {questions.count} texts made up of the vocabulary; "
             f"give real ones with --samples"
         )
-    elif options.quantize and questions.count * options.max_drop < 1:
+    elif request.quantize and questions.count * request.max_drop < 1:
         samples = "1 sample" if questions.count == 1 else f"{questions.count} samples"
         yield (
-            f"{samples} cannot show a drop of {options.max_drop:.2%}; "
-            f"give at least {int(np.ceil(1 / options.max_drop)) if options.max_drop else 'many more'}"
+            f"{samples} cannot show a drop of {request.max_drop:.2%}; "
+            f"give at least {int(np.ceil(1 / request.max_drop)) if request.max_drop else 'many more'}"
         )
     steep = 0 if slack is None else int((slack > TOLERANCE).sum())
     if slack is not None and steep:

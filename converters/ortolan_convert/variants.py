@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.manifest import TaskSpec
     from ortolan.types import Fidelity
-    from ortolan_convert.convert import Progress
     from ortolan_convert.graph import BuiltModel
     from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.questions import Questions
+    from ortolan_convert.request import Progress
     from ortolan_convert.sources.scikit_learn.text_source import TextSource
     from ortolan_convert.weights import Weights
 

@@ -133,13 +133,6 @@ def test_samples_that_do_not_fit(arrays: dict[str, Any], message: str, tmp_path:
         convert(_save(tmp_path / "m.onnx"), tmp_path / "out.bundle", samples=tmp_path / "s.npz")
 
 
-def test_passes_asked_for_are_not_ignored_in_silence(tmp_path: Path) -> None:
-    """--quantize does nothing to an ONNX file yet, and a warning says so."""
-    path = _save(tmp_path / "m.onnx")
-    assert not any("int8" in warning for warning in convert(path, tmp_path / "one.bundle").warnings)
-    assert any("int8" in warning for warning in convert(path, tmp_path / "two.bundle", quantize=["int8"]).warnings)
-
-
 def test_texts_for_a_tensor_model_are_refused(tmp_path: Path) -> None:
     """A .csv is no source of arrays."""
     (tmp_path / "s.csv").write_text("text\na\n")
@@ -212,7 +205,7 @@ def test_a_truncated_model_is_one_line(share: float, tmp_path: Path) -> None:
 
 def test_a_pipeline_and_an_onnx_file_do_not_mix(sentiment: Path, tmp_path: Path) -> None:
     """An ONNX file is converted alone."""
-    with pytest.raises(ConversionError, match=r"m\.onnx: an ONNX file is converted alone, found 2 files"):
+    with pytest.raises(ConversionError, match="an ONNX model is converted alone, found 2 artifacts"):
         convert([sentiment, _save(tmp_path / "m.onnx")], tmp_path / "out.bundle")
 
 

@@ -223,7 +223,7 @@ def test_options_that_make_no_sense(sentiment: Path, tmp_path: Path) -> None:
         convert(sentiment, tmp_path / "out.bundle", max_drop=2)
     with pytest.raises(UsageError, match="expected at least one artifact"):
         convert([], tmp_path / "out.bundle")
-    with pytest.raises(UsageError, match="--config describes an ONNX file's task"):
+    with pytest.raises(UsageError, match="--config describes the task of a network"):
         convert(sentiment, tmp_path / "out.bundle", config=tmp_path / "task.yaml")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ortolan.bundle.onnxfile import check_external_data
 from ortolan.errors import InputError, UnsupportedError
 from ortolan_convert.free_dims import axis_names, free_dims
+from ortolan_convert.network import NetworkSource
 from ortolan_convert.provenance import installed
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.onnxfile import OnnxModel
     from ortolan.types import Array, TensorSpec
+    from ortolan_convert.request import Request
+    from ortolan_convert.task_config import TaskConfig
 
 MIN_ONNXRUNTIME: tuple[tuple[int, int, str], ...] = (
     (21, 10, "1.20.0"),
@@ -74,6 +77,14 @@ class OnnxSource:
     def free_dims(self) -> tuple[str, ...]:
         """Names of the inputs' free dimensions, sorted; an axis without a name is called like ``x.1``."""
         return free_dims(self.model.inputs)
+
+
+def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:  # noqa: ARG001 - a reader's signature
+    """Read a foreign ONNX file, which is its own source; see `ortolan_convert.network.NetworkSource`."""
+    path = request.only_path()
+    source = read_onnx(path)
+    external = tuple(path.parent / name for name in source.model.external_files)
+    return NetworkSource(framework="onnx", version=f"opset {source.opset}", files=(path, *external), model=path)
 
 
 def read_onnx(path: Path) -> OnnxSource:

@@ -9,7 +9,7 @@ import pickletools
 import zipfile
 import zlib
 from contextlib import ExitStack
-from typing import IO, TYPE_CHECKING, Literal, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from ortolan.bundle.onnxfile import read_model
 from ortolan.errors import ConversionError, ModelFileError, StorageError, UnsupportedError
@@ -18,7 +18,7 @@ from ortolan_convert.sources.huggingface import is_huggingface
 if TYPE_CHECKING:
     from pathlib import Path
 
-Kind = Literal["pickle", "skops", "onnx", "huggingface"]
+    from ortolan_convert.sources.kinds import Kind
 
 HEAD_BYTES = 4096
 """How much of a file is looked at."""
@@ -26,23 +26,36 @@ HEAD_BYTES = 4096
 LARGEST_ARCHIVE = 1 << 34
 """Bytes that a zip archive may unpack to."""
 
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras or PyTables)"),
+_KINDS_BY_MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
+    (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (4, b"TFL3", "tflite"),
+    (0, b"tree\nversion=", "lightgbm"),
+    (0, b"CBM1", "catboost"),
+    (0, b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "torch-weights"),  # before PyTorch 1.6
+)
+"""Where a kind's first bytes lie, and which."""
+_OTHER_MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GGUF", "a GGUF file (llama.cpp)"),
-    (4, b"TFL3", "a TensorFlow Lite model"),
     (0, b"\x93NUMPY", "a numpy array"),
     (0, b"\x7fELF", "an executable or library"),
     (257, b"ustar", "a tar archive"),
     (0, b"%PDF", "a PDF document"),
-    (0, b"tree\nversion=", "a LightGBM model"),
     (0, b"<?xml", "an XML file (PMML or OpenVINO)"),
-    (0, b"binf", "an XGBoost model"),
+    (0, b"binf", "an XGBoost model of its old binary format (save it again as .json or .ubj)"),
     (0, b"{", "a JSON file"),
     (0, b"version https://git-lfs", "a Git LFS pointer (fetch the real file with git lfs pull)"),
 )
-_ZIP_MEMBERS: tuple[tuple[str, str], ...] = (
-    ("data.pkl", "a PyTorch file"),
-    ("config.json", "a Keras file"),
+"""What cannot be converted, to be called by its name."""
+_ZIP_KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
+    (("schema.json",), "skops"),
+    (("config.json", "metadata.json"), "keras"),
+    (("archive_format",), "torch-exported"),
+    (("serialized_exported_program.json",), "torch-exported"),
+    (("constants.pkl", "data.pkl"), "torchscript"),
+    (("data.pkl",), "torch-weights"),
+)
+"""File names that a zip archive of a kind has together, at its top or in its one directory."""
+_OTHER_ZIPS: tuple[tuple[str, str], ...] = (
     (".npy", "a numpy archive"),
     ("manifest.json", "a zipped bundle or model package"),
 )
@@ -57,7 +70,10 @@ _COMPRESSED: tuple[tuple[bytes, str], ...] = (
     (b"\x78\x9c", "zlib"),
     (b"\x78\xda", "zlib"),
 )
-_KNOWN = "known: joblib and pickle of scikit-learn text pipelines, skops, ONNX, directories of Hugging Face models"
+_KNOWN = (
+    "known: ONNX, scikit-learn (joblib, pickle, skops), XGBoost, LightGBM, CatBoost, PyTorch, TensorFlow, Keras, "
+    "TensorFlow Lite, directories of Hugging Face models"
+)
 
 
 def recognise(path: Path) -> Kind:
@@ -69,8 +85,11 @@ def recognise(path: Path) -> Kind:
         ModelFileError: an ONNX file that is damaged.
         UnsupportedError: it is something else; the message says what it looks like.
     """
-    if path.is_dir() and is_huggingface(path):
-        return "huggingface"
+    if path.is_dir():
+        if is_huggingface(path):
+            return "huggingface"
+        if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+            return "saved-model"
     head, size = read_head(path)
     if not head:
         raise ConversionError(f"{path}: the file is empty; expected a trained model")
@@ -82,13 +101,20 @@ def recognise(path: Path) -> Kind:
         if is_pickle(inner):
             return "pickle"
         raise UnsupportedError(f"{path}: {compression}-compressed, but no pickle inside; {_KNOWN}")
+    for offset, magic, kind in _KINDS_BY_MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return kind
     if is_pickle(head, whole=size <= len(head)):
         return "pickle"
-    for offset, magic, name in _MAGIC:
+    if head.startswith(b"{") and b'"learner"' in head:
+        return "xgboost-json"
+    if head.startswith(b"{") and b"\x07learner{" in head[:64]:
+        return "xgboost-ubj"
+    for offset, magic, name in _OTHER_MAGIC:
         if head[offset : offset + len(magic)] == magic:
             raise UnsupportedError(f"{path}: this is {name}, which cannot be converted; {_KNOWN}")
     if b'{"' in head[8:16]:
-        raise UnsupportedError(f"{path}: this is a safetensors file, which cannot be converted; {_KNOWN}")
+        return "safetensors"
     if _is_onnx(path, head):
         return "onnx"
     raise UnsupportedError(f"{path}: not a model file that is known, or damaged; {_KNOWN}")
@@ -203,9 +229,11 @@ def _zip_kind(path: Path) -> Kind:
         raise ConversionError(f"{path}: a zip archive that is damaged or cut short: {error}") from None
     if unpacked > LARGEST_ARCHIVE:
         raise ConversionError(f"{path}: a zip archive that would unpack to {unpacked} bytes; expected a model")
-    if "schema.json" in names:
-        return "skops"
-    for suffix, name in _ZIP_MEMBERS:
-        if any(member.endswith(suffix) for member in names):
-            raise UnsupportedError(f"{path}: this is {name}, which cannot be converted; {_KNOWN}")
+    top = {name.rpartition("/")[2] for name in names if name.count("/") <= 1}
+    for members, kind in _ZIP_KINDS:
+        if top.issuperset(members):
+            return kind
+    for suffix, title in _OTHER_ZIPS:
+        if any(name.endswith(suffix) for name in names):
+            raise UnsupportedError(f"{path}: this is {title}, which cannot be converted; {_KNOWN}")
     raise UnsupportedError(f"{path}: a zip archive without a model that is known; {_KNOWN}")

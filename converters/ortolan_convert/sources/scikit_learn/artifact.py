@@ -16,7 +16,7 @@ from ortolan_convert.sources.scikit_learn.stand_ins import PICKLERS, read_with_s
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ortolan_convert.sources.recognise import Kind
+    from ortolan_convert.sources.kinds import Kind
     from ortolan_convert.sources.scikit_learn.stand_ins import Missing
 
 _VERSION = re.compile(rb"_sklearn_version.{1,200}?(\d+\.\d+(?:\.\d+)*(?:\.?(?:dev|rc|post)\d+)?)", re.DOTALL)

@@ -1,10 +1,12 @@
-"""A foreign ONNX file to a bundle: the file as it is, with the task it is given and golden answers of its own."""
+"""A network to a bundle: its graph compared with its source, the task it is given, and the source's answers."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from ortolan.bundle.write import write_bundle
 from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
-from ortolan.errors import InputError, SessionError, UsageError
+from ortolan.errors import InputError, ParityError, SessionError, StorageError, UsageError
 from ortolan.inputs.datafile import files_below, read_arrays, read_texts
 from ortolan.inputs.table_file import read_table
 from ortolan.inputs.tokens import read_tokenizer
@@ -28,17 +30,19 @@ from ortolan_convert.free_dims import bounded_dims, sizes_seen
 from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
 from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.report import EXPERIMENTAL, ConversionReport, VariantReport
+from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, given_inputs, made_up_inputs, read_onnx
-from ortolan_convert.task_config import TaskConfig, task_config
+from ortolan_convert.task_config import task_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Session
-    from ortolan_convert.convert import Progress
+    from ortolan_convert.network import NetworkSource
+    from ortolan_convert.request import Request
+    from ortolan_convert.task_config import TaskConfig
 
     Tensors = Mapping[str, Array]
 
@@ -54,35 +58,39 @@ GOLDEN_FILE_BYTES = 16 << 20
 """Or more than this, compressed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxOptions:
-    """The options of a conversion; see :func:`ortolan_convert.convert.convert`."""
+def convert_network(request: Request) -> ConversionReport:
+    """Convert what has a reader in `ortolan_convert.sources.kinds`; see :func:`ortolan_convert.convert.convert`."""
+    settings = task_config(request.config, request.task)
+    module, _, function = str(KINDS[request.kind].reader).partition(":")
+    try:
+        with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
+            request.progress("reading the model")
+            network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
+            return _convert(network, request, settings)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{request.target.parent}: cannot be written: {error.strerror or error}") from error
 
-    samples: Path | None
-    task: str | None
-    config: Path | None
-    quantize: tuple[str, ...]
-    overwrite: bool
 
-
-def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) -> ConversionReport:
-    """Convert an ONNX file; see :func:`ortolan_convert.convert.convert`."""
-    settings = task_config(options.config, options.task)
-    say("reading the model")
-    source = read_onnx(path)
-    _check_dims(source, settings, options)
+def _convert(network: NetworkSource, request: Request, settings: TaskConfig) -> ConversionReport:
+    say = request.progress
+    source = read_onnx(network.model)
+    _check_dims(source, settings, request)
     dims = {name: settings.dims.get(name, 1) for name in source.free_dims}
     task = TaskSpec(settings.task, dict(settings.config))
-    arrays, bounds = _inputs(source, task, settings.assets, options.samples)
+    arrays, bounds = _inputs(source, task, settings.assets, request.samples)
     say("running the model")
-    inputs, outputs, again = _stable(*_run_twice(source, dims, arrays))
+    inputs, found, again = _stable(*_run_twice(source, dims, arrays))
+    outputs = _asked(network, inputs, found)
+    network.close()
     worst = max(_difference(one, other) for one, other in zip(outputs, again, strict=True))
-    origin = "generated" if options.samples is None else "samples"
+    origin = "generated" if request.samples is None else "samples"
     variant = source.precision
     usual, largest = sizes_seen(source.model.inputs, inputs)
     dims = {name: settings.dims.get(name, usual.get(name, 1)) for name in source.free_dims}
     say("working out its costs")
-    costs = costs_of(path, source.model)
+    costs = costs_of(source.path, source.model)
     info = VariantInfo(
         precision=variant,
         providers=able(source.model.operators),
@@ -94,28 +102,31 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         cpu_features=(),
         fidelity=fidelity("tensor", len(inputs), 0, worst, origin),
     )
-    external = {name: path.parent / name for name in source.model.external_files}
+    external = {name: source.path.parent / name for name in source.model.external_files}
     shipped = _shipped(inputs, outputs)
     say("writing the bundle")
     provenance = provenance_of(
-        "onnx", f"opset {source.opset}", [source_of(file) for file in (path, *external.values())]
+        network.framework,
+        network.version,
+        [source_of(file, network.below) for file in network.files],
+        network.packages,
     )
     bundle = write_bundle(
-        target,
-        package_name=package_name(target),
+        request.target,
+        package_name=package_name(request.target),
         version="1.0.0",
         task=task,
         provenance=provenance,
         dims=dims,
         max_dims=_largest(dims, largest, bounds, settings.max_dims),
-        components=[("model", [(variant, info, {"model.onnx": path, **external})])],
+        components=[("model", [(variant, info, {"model.onnx": source.path, **external})])],
         assets=settings.assets,
         golden={"inputs.npz": _packed(inputs[:shipped]), "outputs.npz": _packed(outputs[:shipped])},
-        overwrite=options.overwrite,
+        overwrite=request.overwrite,
     )
     report = VariantReport(
         name=variant,
-        bytes=sum(file.stat().st_size for file in (path, *external.values())),
+        bytes=sum(file.stat().st_size for file in (source.path, *external.values())),
         bundle_bytes=bundle.manifest.variant_storage(variant),
         fidelity=info.fidelity,
     )
@@ -125,17 +136,37 @@ def convert_onnx(path: Path, target: Path, options: OnnxOptions, say: Progress) 
         provenance=provenance,
         variants=(report,),
         accuracy=None,
-        warnings=tuple(_warnings(task, options, shipped)),
+        warnings=(*network.notes, *_warnings(task, request, shipped)),
     )
 
 
-def _check_dims(source: OnnxSource, settings: TaskConfig, options: OnnxOptions) -> None:
+def _asked(network: NetworkSource, inputs: Sequence[Tensors], found: list[Tensors]) -> list[Tensors]:
+    """The source's own answers.
+
+    Raises:
+        ParityError: the reference's are not the same.
+    """
+    if network.ask is None:
+        return found
+    answers = [network.ask(feeds) for feeds in inputs]
+    gaps = [_difference(one, other) for one, other in zip(answers, found, strict=True)]
+    bad = [index for index, gap in enumerate(gaps) if not gap <= network.tolerance]
+    if bad:
+        worst = max(bad, key=lambda index: np.nan_to_num(gaps[index], nan=np.inf))
+        raise ParityError(
+            f"the converted model disagrees with its source on {len(bad)} of {len(inputs)} inputs (numbers must be "
+            f"within {network.tolerance:g}, relative to the largest): most on input {worst}, by {gaps[worst]:.2g}"
+        )
+    return answers
+
+
+def _check_dims(source: OnnxSource, settings: TaskConfig, request: Request) -> None:
     for key, sizes in (("dims", settings.dims), ("max_dims", settings.max_dims)):
         for name in sizes:
             if name not in source.free_dims:
                 known = ", ".join(source.free_dims) or "none"
                 raise UsageError(
-                    f"{options.config}: {key}.{name}: the model has no such free dimension; it has: {known}"
+                    f"{request.config}: {key}.{name}: the model has no such free dimension; it has: {known}"
                 )
 
 
@@ -200,16 +231,14 @@ def _sentences(task: TaskSpec, read_asset: ReadAsset, samples: Path | None) -> S
     return [text for pair in zip(made_up, edges, strict=True) for text in pair]
 
 
-def _warnings(task: TaskSpec, options: OnnxOptions, shipped: int) -> Iterator[str]:
+def _warnings(task: TaskSpec, request: Request, shipped: int) -> Iterator[str]:
     if is_experimental(task):
         yield EXPERIMENTAL
-    if options.samples is None:
+    if request.samples is None:
         wanted = f"--samples {_samples(task.name)}"
         yield f"no samples were given: the golden inputs are made up; give real ones with {wanted}"
     if shipped < GOLDEN:
         yield f"only {shipped} golden samples are in the bundle; {GOLDEN} make a check on the device worth more"
-    if options.quantize:
-        yield f"{', '.join(options.quantize)}: an ONNX file is taken as it is, smaller variants are not made of it yet"
 
 
 def _samples(task: str) -> str:

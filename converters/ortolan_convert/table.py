@@ -1,0 +1,68 @@
+"""A model over the rows of a table: its columns, its ONNX graph, and the library it came from, to be asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from ortolan.tasks.text_classification import Label
+    from ortolan_convert.graph import GraphBuilder, Value
+    from ortolan_convert.parity import Answers
+
+    Rows = Mapping[str, NDArray[Any]]
+    """Columns by name: float64 [n], or object [n] of str (None where missing)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of the table that a model takes.
+
+    Args:
+        name: as in the training data, else ``x0``, ``x1``, …
+        kind: whether it holds numbers, strings (categories), or text that becomes features of words.
+        missing: whether NaN or None may stand for an unknown value.
+        infinite: whether infinities are taken.
+        values: what made-up rows draw from beside random values: known categories, thresholds.
+    """
+
+    name: str
+    kind: Literal["number", "string", "text"] = "number"
+    missing: bool = False
+    infinite: bool = False
+    values: tuple[str | float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableSource:
+    """What a reader (:mod:`ortolan_convert.sources.kinds`) makes of an artifact.
+
+    Args:
+        framework: it was trained with, e.g. ``"lightgbm"``.
+        version: of the framework that wrote the artifact, as far as that says; else of the one that read it.
+        packages: distributions that took part, whose versions are noted.
+        task: ``tabular-classification``, ``tabular-regression`` or ``clustering``.
+        columns: of the table, in the order of the model.
+        labels: of a classifier, in the order of its numbers.
+        targets: of a regression.
+        ask: the library's own answers to rows.
+        build: adds the model's nodes, given one value for all number columns (float64 [batch, n], in their order) and
+            one for each other column (object [batch, 1]) by name; gives the outputs by name: ``probabilities``,
+            ``scores``, ``label``, ``values``, ``distances``.
+        notes: what a user should know, one sentence each.
+    """
+
+    framework: str
+    version: str
+    packages: tuple[str, ...] = ()
+    task: str
+    columns: tuple[Column, ...]
+    labels: tuple[Label, ...] = ()
+    targets: tuple[str, ...] = ()
+    ask: Callable[[Rows], Answers]
+    build: Callable[[GraphBuilder, Value | None, Mapping[str, Value]], Mapping[str, Value]]
+    notes: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Tests against the large training frameworks, in an environment of their own: see tests/models/run."""
