@@ -19,7 +19,6 @@ from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
 from ortolan_convert.vocabulary import compile_vocabulary, text_assets
@@ -31,19 +30,18 @@ if TYPE_CHECKING:
     from ortolan.bundle.manifest import Provenance, Source
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Request
+    from ortolan_convert.sources.scikit_learn.artifact import Artifact
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
 
-def convert_text(request: Request) -> ConversionReport:
+def convert_text(request: Request, artifacts: Sequence[Artifact]) -> ConversionReport:
     """Convert a scikit-learn text pipeline; see :func:`ortolan_convert.convert.convert`."""
-    request.without_config()
     say = request.progress
     samples = None if request.samples is None else read_texts(request.samples)
-    say("reading the artifact")
     sources = [source_of(path) for path, _ in request.artifacts]
-    source = read_text_source([read_artifact(path, kind, trust=request.trust) for path, kind in request.artifacts])
+    source = read_text_source(artifacts)
     if request.task is not None and request.task != source.task:
         raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
     prepared = prepare(source)
