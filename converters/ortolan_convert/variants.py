@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ortolan.errors import ParityError
+from ortolan_convert.gate import objection
 from ortolan_convert.linear import build_linear
 from ortolan_convert.parity import compare, disagreements, fidelity, gate
 from ortolan_convert.passes import LINEAR_PASSES
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ortolan_convert.request import Progress
     from ortolan_convert.sources.scikit_learn.text_source import TextSource
     from ortolan_convert.weights import Weights
-
-WORTHWHILE = 0.9
-"""A variant must be smaller than this share of the next larger one, or it is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +111,8 @@ def variants_of(
         say(f"trying {name}")
         weights = LINEAR_PASSES[name](prepared.linear.coefficients, reference.weights.compute)
         variant = _make(prepared, weights, exam)
-        reason = _objection(variant, made[-1], exam, max_drop)
+        larger = made[-1].name, len(made[-1].model.data)
+        reason = objection(exam.fidelity(variant), max_drop, len(variant.model.data), larger)
         if reason is None:
             made.append(variant)
         else:
@@ -155,16 +154,3 @@ def _make(prepared: Prepared, weights: Weights, exam: Exam) -> Made:
     model = build_linear(prepared.linear, weights, exam.dims)
     outputs = run_model(model.data, prepared.task, prepared.assets, exam.questions.texts)
     return Made(weights=weights, model=model, comparison=compare(exam.answers, outputs))
-
-
-def _objection(variant: Made, larger: Made, exam: Exam, max_drop: float) -> str | None:
-    """Why a variant is left out; None if it is not."""
-    drop = exam.fidelity(variant).drop
-    if not np.isfinite(variant.comparison.difference).all():
-        return "its answers are not finite"
-    if drop > max_drop:
-        return f"it changes {drop:.2%} of the decisions, more than the allowed {max_drop:.2%}"
-    ratio = len(variant.model.data) / len(larger.model.data)
-    if ratio > WORTHWHILE:
-        return f"it is {ratio:.0%} of {larger.name}'s size, which does not pay"
-    return None
