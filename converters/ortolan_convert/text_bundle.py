@@ -22,7 +22,6 @@ from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
-from ortolan_convert.vocabulary import compile_vocabulary, text_assets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -47,7 +46,8 @@ def convert_text(request: Request) -> ConversionReport:
     if request.task is not None and request.task != source.task:
         raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
     prepared = prepare(source)
-    questions = questions_of(samples, source.features.terms, source.features.spec.analyzer)
+    spec = source.features.spec
+    questions = questions_of(samples, source.features.words()[0], spec.analyzer, hashed=spec.hashed is not None)
     say(f"asking the source {len(questions.texts)} texts")
     answers = source.answers(questions.texts)
     repeated = repetitions(source.linear, source.features)
@@ -97,11 +97,8 @@ def convert_text(request: Request) -> ConversionReport:
 
 def prepare(source: TextSource) -> Prepared:
     """Pack the vocabulary and renumber the model's features as it does."""
-    features = source.features
-    compiled = compile_vocabulary(features.terms, features.spec, features.position >= 0)
-    idf = None if features.idf is None else features.idf[compiled.order]
-    config, assets = text_assets(features.spec, compiled, idf)
-    linear = source.linear.with_features(features.position[compiled.order[: compiled.kept]])
+    config, assets, order = source.features.packed()
+    linear = source.linear.with_features(order)
     if source.labels:
         task: dict[str, object] = {"labels": list(source.labels), "input": config, "decision": source.decided_by}
     else:

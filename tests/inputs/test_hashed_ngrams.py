@@ -187,7 +187,9 @@ def test_damaged_buckets_are_refused(content):
         NgramEncoder.open(config.to_json(), assets.__getitem__)
 
 
-@pytest.mark.parametrize("change", [{"hashed": "other"}, {"hashed": True}, {"nodes": "bits"}, {"features": 0, "kept": 0}])
+@pytest.mark.parametrize(
+    "change", [{"hashed": "other"}, {"hashed": True}, {"nodes": "bits"}, {"features": 0, "kept": 0}]
+)
 def test_wrong_configurations_are_refused(change):
     """With the path of the value."""
     config = NgramConfig(analyzer="char", ngram_range=(1, 1), features=8, kept=8, hashed="plain")
