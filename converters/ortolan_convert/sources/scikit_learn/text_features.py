@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.scikit_learn.text_pipeline import Step, TextPipeline
+    from ortolan_convert.sources.scikit_learn.text_pipeline import Step
 
 _JIEBA = ("cut", "lcut")
 MOST_CHARACTERS = 1_000_000
@@ -97,14 +97,14 @@ class _Weighting:
         self.done, self.norm, self.sublinear, self.idf = True, source.norm, bool(source.sublinear_tf), idf
 
 
-def text_features(pipeline: TextPipeline) -> TextFeatures:
-    """The features of a fitted pipeline.
+def text_features(vectorizer: Step, transformers: Sequence[Step] = ()) -> TextFeatures:
+    """The features of a fitted vectorizer, after tf-idf weighting and selectors.
 
     Raises:
         UnsupportedError: an option or an order of steps outside what is supported.
     """
-    vectorizer = pipeline.vectorizer
-    check_callables(pipeline)
+    for step in (vectorizer, *transformers):
+        check_callables(step)
     _check_options(vectorizer)
     hashed = vectorizer.kind == HASHING
     terms = np.array([] if hashed else [str(term) for term in vectorizer.estimator.get_feature_names_out()], object)
@@ -115,7 +115,7 @@ def text_features(pipeline: TextPipeline) -> TextFeatures:
     width = vectorizer.width
     alive = np.arange(width)  # terms that still count
     position = np.arange(width)  # of each alive term among the features that the next step takes
-    for step in pipeline.transformers:
+    for step in transformers:
         if step.kind in SELECTORS:
             mask = step.estimator.get_support()
             chosen = (position >= 0) & mask[np.maximum(position, 0)]
@@ -150,27 +150,26 @@ def _check_weighting(step: Step, weighting: _Weighting, vectorizer: Step) -> Non
         )
 
 
-def check_callables(pipeline: TextPipeline) -> None:
-    """No step calls code of the user's own.
+def check_callables(step: Step) -> None:
+    """A step calls no code of the user's own.
 
     Raises:
-        UnsupportedError: one does; the message names it and its place.
+        UnsupportedError: it does; the message names it and its place.
     """
-    for step in pipeline.steps:
-        for option, value in step.estimator.get_params(deep=False).items():
-            if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
-                continue
-            if option == "tokenizer" and jieba_method(value) is not None:
-                _check_jieba(value.__self__, f"{step.place}, option {option!r}")
-                continue
-            module = getattr(value, "__module__", None) or "builtins"
-            if option == "score_func" and module.startswith("sklearn."):
-                continue
-            name = getattr(value, "__qualname__", None) or type(value).__qualname__
-            raise UnsupportedError(
-                f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "
-                f"converted; use scikit-learn's options instead"
-            )
+    for option, value in step.estimator.get_params(deep=False).items():
+        if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
+            continue
+        if option == "tokenizer" and jieba_method(value) is not None:
+            _check_jieba(value.__self__, f"{step.place}, option {option!r}")
+            continue
+        module = getattr(value, "__module__", None) or "builtins"
+        if option == "score_func" and module.startswith("sklearn."):
+            continue
+        name = getattr(value, "__qualname__", None) or type(value).__qualname__
+        raise UnsupportedError(
+            f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "
+            f"converted; use scikit-learn's options instead"
+        )
 
 
 def jieba_method(value: Any) -> str | None:
