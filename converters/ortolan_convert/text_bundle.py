@@ -22,7 +22,6 @@ from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
 
@@ -34,17 +33,16 @@ if TYPE_CHECKING:
     from ortolan.inputs.datafile import TextSamples
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Request
+    from ortolan_convert.sources.scikit_learn.artifact import Artifact
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
 
-def convert_text(request: Request) -> ConversionReport:
+def convert_text(request: Request, artifacts: Sequence[Artifact]) -> ConversionReport:
     """Convert a scikit-learn text pipeline; see :func:`ortolan_convert.convert.convert`."""
-    request.without_config()
     samples = None if request.samples is None else read_texts(request.samples)
-    request.progress("reading the artifact")
-    source = read_text_source([read_artifact(path, kind, trust=request.trust) for path, kind in request.artifacts])
+    source = read_text_source(artifacts)
     return text_bundle(source, prepare(source), samples, request)
 
 

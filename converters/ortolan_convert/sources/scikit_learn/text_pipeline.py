@@ -70,6 +70,11 @@ class TextPipeline:
         return (self.vectorizer, *self.transformers, self.model)
 
 
+def takes_texts(artifacts: Sequence[Artifact]) -> bool:
+    """Whether a vectorizer of texts is among the steps that follow each other."""
+    return any(step.kind in VECTORIZERS for artifact in artifacts for step in _flatten(artifact))
+
+
 def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:
     """The pipeline that the artifacts make up together, whatever their order.
 
