@@ -107,21 +107,21 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
     ),
     "torchscript": KindRow(
         title="a TorchScript model",
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
     ),
     "torch-weights": KindRow(
         title="weights or a checkpoint saved by PyTorch",
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
         runs_code="anything in it but tensors and plain values",
     ),
     "safetensors": KindRow(
@@ -129,7 +129,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules={**_TORCH, "safetensors": "safetensors"},
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
     ),
     "xgboost-json": KindRow(
         title="an XGBoost model (JSON)",
