@@ -35,7 +35,7 @@ from ortolan_convert.sources.onnx_file import LARGEST_INTEGERS, OnnxSource, give
 from ortolan_convert.task_config import task_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Runner
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from ortolan_convert.task_config import TaskConfig
 
     Tensors = Mapping[str, Array]
+    ReadNetwork = Callable[[Request, TaskConfig, Path], NetworkSource]
 
 GOLDEN = 16
 """Samples that go into the bundle."""
@@ -60,13 +61,17 @@ GOLDEN_FILE_BYTES = 16 << 20
 
 def convert_network(request: Request) -> ConversionReport:
     """Convert what has a reader in `ortolan_convert.sources.kinds`; see :func:`ortolan_convert.convert.convert`."""
-    settings = task_config(request.config, request.task)
     module, _, function = str(KINDS[request.kind].reader).partition(":")
+    return convert_read(request, getattr(import_module(module), function))
+
+
+def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
+    """Convert what a reader makes of a request; see :func:`ortolan_convert.convert.convert`."""
+    settings = task_config(request.config, request.task)
     try:
         with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
             request.progress("reading the model")
-            network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
-            return _convert(network, request, settings)
+            return _convert(read(request, settings, Path(room)), request, settings)
     except OSError as error:
         if isinstance(error, StorageError):
             raise

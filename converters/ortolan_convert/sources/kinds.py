@@ -108,6 +108,7 @@ KINDS: Mapping[Kind, KindRow] = {
         modules=_TORCH,
         converter=_NETWORK,
         reader="ortolan_convert.sources.pytorch.reader:read_network",
+        runs_code="anything in it but a graph of PyTorch's own operators and tensors",
     ),
     "torchscript": KindRow(
         title="a TorchScript model",
@@ -115,6 +116,7 @@ KINDS: Mapping[Kind, KindRow] = {
         modules=_TORCH,
         converter=_NETWORK,
         reader="ortolan_convert.sources.pytorch.reader:read_network",
+        runs_code="operators in it that reach files or other machines",
     ),
     "torch-weights": KindRow(
         title="weights or a checkpoint saved by PyTorch",

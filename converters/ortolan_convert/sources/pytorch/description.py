@@ -36,11 +36,13 @@ class Input:
         name: as the ONNX graph calls it.
         shape: sizes; a name is a free dimension.
         dtype: numpy's name.
+        values: an array to take examples from, of the same number of axes; None to make them up.
     """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str = "float32"
+    values: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

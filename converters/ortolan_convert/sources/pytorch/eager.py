@@ -119,6 +119,7 @@ def eager_network(
     inputs: tuple[Input, ...],
     samples: Path | None = None,
     call: Callable[..., Any] | None = None,
+    declared: bool = True,
 ) -> tuple[TorchNetwork, list[str]]:
     """A module in inference mode and float32 as a network, and what has to be said about it.
 
@@ -129,6 +130,7 @@ def eager_network(
         inputs: what was declared; empty to find it.
         samples: a file of samples to find it in.
         call: takes the module and the tensors, calls it; None for by name or position.
+        declared: whether the inputs' free dimensions were; others may prove fixed.
 
     Raises:
         UnsupportedError: quantized, sparse, complex or stateful.
@@ -146,8 +148,8 @@ def eager_network(
     if scripted:
         refuse_script(module, path)
     parameters = parameters_of(module)
-    declared = bool(inputs)
-    inputs = inputs or shapes.inputs_of_samples(samples, parameters)
+    declared = declared and bool(inputs)
+    inputs = shapes.with_values(inputs, samples) or shapes.inputs_of_samples(samples, parameters)
     if not inputs:
         raise shapes.missing_shapes(path, parameters)
     network = TorchNetwork(

@@ -12,7 +12,7 @@ from ortolan.errors import ConversionError, OrtolanError, UsageError
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.pytorch import shapes
-from ortolan_convert.sources.pytorch.description import described
+from ortolan_convert.sources.pytorch.description import Description, described
 from ortolan_convert.sources.pytorch.eager import eager_network, read_with_weights
 from ortolan_convert.sources.pytorch.export import exported
 from ortolan_convert.sources.pytorch.flat import quiet
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ortolan_convert.network import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.sources.kinds import Kind
-    from ortolan_convert.sources.pytorch.description import Description, Input
+    from ortolan_convert.sources.pytorch.description import Input
     from ortolan_convert.sources.pytorch.flat import TorchNetwork
     from ortolan_convert.task_config import TaskConfig
 
@@ -60,7 +60,14 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
 
 
 def read_module(
-    module: Any, inputs: Sequence[Input], call: Callable[..., Any], settings: TaskConfig, room: Path
+    module: Any,
+    inputs: Sequence[Input],
+    call: Callable[..., Any],
+    request: Request,
+    settings: TaskConfig,
+    room: Path,
+    *,
+    declared: bool,
 ) -> NetworkSource:
     """Read a torch module in memory, which is left as it is.
 
@@ -68,12 +75,20 @@ def read_module(
         module: the module.
         inputs: what it takes, its free dimensions named.
         call: takes the module and a tensor for each input, calls it.
+        request: what was asked for; it has no artifacts.
         settings: the task.
         room: a directory to write into.
+        declared: whether somebody declared the free dimensions; others may prove fixed.
 
     Raises:
         UnsupportedError, ConversionError, ParityError: as of a file.
+        UsageError: the description says what is for files.
     """
+    description = described(settings.source, request.config)
+    if description != Description(submodule=description.submodule, outputs=description.outputs):
+        raise UsageError(
+            f"{request.config}: source: for a module in memory expected no more than submodule and outputs"
+        )
     name = type(module).__name__
     try:
         copied = copy.deepcopy(module)
@@ -81,7 +96,7 @@ def read_module(
         raise ConversionError(f"{name}: the module cannot be copied: {one_line(error)}") from error
     with quiet():
         network, notes = eager_network(
-            copied, described(settings.source, None), Path(name), inputs=tuple(inputs), call=call
+            copied, description, Path(name), inputs=tuple(inputs), call=call, declared=declared
         )
         return _source(network, notes, settings, room, files=())
 

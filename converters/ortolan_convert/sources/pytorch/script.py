@@ -54,7 +54,7 @@ def read_script(path: Path, description: Description, request: Request) -> tuple
     notes += check_tensors(module, path)
     module.float()
     parameters = parameters_of(module)
-    inputs = description.inputs
+    inputs = shapes.with_values(description.inputs, request.samples)
     if not inputs and description.submodule is None:
         inputs = shapes.inputs_of_samples(request.samples, parameters) or shapes.traced_inputs(
             content.get("traced_inputs.pkl"), parameters

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.types import Array
+
 BATCH = "batch"
 """What the first axis is called where nothing else names it."""
 _NUMPY_TYPES = {
@@ -53,12 +55,29 @@ def inputs_of_samples(samples: Path | None, parameters: Sequence[str]) -> tuple[
             "also be declared in the YAML file, under source: inputs"
         )
     order = [name for name in parameters if name in arrays] or sorted(arrays)
-    return tuple(found_input(name, arrays[name].shape, str(arrays[name].dtype)) for name in order)
+    return tuple(found_input(name, arrays[name].shape, str(arrays[name].dtype), arrays[name]) for name in order)
 
 
-def found_input(name: str, shape: Sequence[int], dtype: str) -> Input:
+def with_values(inputs: tuple[Input, ...], samples: Path | None) -> tuple[Input, ...]:
+    """The same inputs, with examples taken from a file of samples where that has arrays under their names."""
+    if samples is None or samples.suffix.lower() not in {".npz", ".npy"}:
+        return inputs
+    arrays = read_arrays(samples)
+    if set(arrays) == {""} and len(inputs) == 1:
+        arrays = {inputs[0].name: arrays[""]}
+    return tuple(replace(one, values=_fitting(arrays.get(one.name), len(one.shape))) for one in inputs)
+
+
+def _fitting(array: Array | None, rank: int) -> Array | None:
+    """An array of samples with as many axes as one input has."""
+    if array is None or not array.size or array.ndim not in {rank, rank + 1}:
+        return None
+    return array if array.ndim == rank else array[0]
+
+
+def found_input(name: str, shape: Sequence[int], dtype: str, values: Any = None) -> Input:
     """An input of which an example was found: the first axis may prove free."""
-    return Input(name, (BATCH, *map(int, shape[1:])) if len(shape) else (), dtype)
+    return Input(name, (BATCH, *map(int, shape[1:])) if len(shape) else (), dtype, values)
 
 
 def traced_inputs(pickled: bytes | None, parameters: Sequence[str]) -> tuple[Input, ...]:
@@ -106,11 +125,14 @@ def sizes(inputs: Sequence[Input], usual: Mapping[str, int], other: int) -> dict
 
 
 def examples(inputs: Sequence[Input], dims: Mapping[str, int], seed: int = 0) -> list[Any]:
-    """Tensors of the inputs' types and shapes, the same ones every time: small numbers, indices 0 and 1."""
+    """Tensors of the inputs' types and shapes, the same ones every time.
+
+    They repeat the values that are known of an input; others are made up: small numbers, indices 0 and 1.
+    """
     import torch
 
     random = np.random.default_rng(seed)
-    return [torch.from_numpy(np.ascontiguousarray(_made_up(one, dims, random))) for one in inputs]
+    return [torch.from_numpy(np.array(_made_up(one, dims, random, seed), order="C")) for one in inputs]
 
 
 def free_dims(inputs: Sequence[Input]) -> tuple[str, ...]:
@@ -125,16 +147,18 @@ def program_inputs(program: Any, path: Path) -> tuple[tuple[Input, ...], dict[st
         UnsupportedError: an input that is a number which varies.
     """
     nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    known = _example_values(program)
     names: dict[str, str] = {}
     inputs = []
-    for argument in user_arguments(program):
+    for index, argument in enumerate(user_arguments(program)):
         if not hasattr(argument, "name") or hasattr(argument, "value"):
             continue
         meta = nodes[argument.name].meta["val"]
         if not hasattr(meta, "shape"):
             raise UnsupportedError(f"{path}: the input {argument.name} is a number that varies; expected tensors")
         shape = [_dim(size, axis, argument.name, names) for axis, size in enumerate(meta.shape)]
-        inputs.append(Input(argument.name, tuple(shape), str(meta.dtype).removeprefix("torch.")))
+        dtype = str(meta.dtype).removeprefix("torch.")
+        inputs.append(Input(argument.name, tuple(shape), dtype, _fitting(known.get(index), len(shape))))
     return tuple(inputs), names
 
 
@@ -150,6 +174,19 @@ def program_ranges(program: Any, names: Mapping[str, str]) -> dict[str, tuple[in
         if str(symbol) in names:
             found[names[str(symbol)]] = (_bound(bounds.lower, 1), _bound(bounds.upper, (1 << 31) - 1))
     return found
+
+
+def _example_values(program: Any) -> dict[int, Array]:
+    """What an ExportedProgram was exported with, by position among what it takes; its file may have it."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    leaves = tree_leaves(program.example_inputs) if program.example_inputs else []
+    return {
+        index: leaf.detach().cpu().numpy()
+        for index, leaf in enumerate(leaves)
+        if isinstance(leaf, torch.Tensor) and leaf.dtype != torch.bfloat16
+    }
 
 
 def _dim(size: Any, axis: int, name: str, names: dict[str, str]) -> int | str:
@@ -168,8 +205,14 @@ def _bound(value: Any, default: int) -> int:
         return default
 
 
-def _made_up(one: Input, dims: Mapping[str, int], random: np.random.Generator) -> Any:
+def _made_up(one: Input, dims: Mapping[str, int], random: np.random.Generator, seed: int) -> Any:
     shape = [dims[dim] if isinstance(dim, str) else dim for dim in one.shape]
+    if one.values is not None:
+        array = one.values.astype(one.dtype)
+        for axis, size in enumerate(shape):
+            start = seed if axis == 0 else 0
+            array = array.take((np.arange(size) + start) % array.shape[axis], axis=axis)
+        return array
     if one.dtype.startswith("float"):
         return random.standard_normal(shape).astype(one.dtype)
     return random.integers(0, 2, shape).astype(one.dtype)
