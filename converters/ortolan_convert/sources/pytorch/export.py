@@ -92,7 +92,8 @@ def _exported(network: TorchNetwork, dims: Mapping[str, int], room: Path) -> Pat
 def _routes(network: TorchNetwork) -> Sequence[Route]:
     """Ways to export it, the one with the better graphs first."""
     if network.scripted:
-        return (_through_torchscript,)
+        # The first keeps control flow; the second knows the ranks of what was traced.
+        return (_through_torchscript, _through_converted)
     if network.program is not None:
         return (_through_program,)
     # Loops over a dimension are unrolled by the first and kept by the second, as those of an LSTM.
@@ -110,6 +111,26 @@ def _through_program(network: TorchNetwork, tensors: list[Any], _room: Path) -> 
             program = torch.export.export(network.module, tuple(tensors), dynamic_shapes={"fed": free}, strict=False)
         except Exception as error:
             raise UnsupportedError(f"{network.path}: torch cannot export it: {one_line(error)}") from error
+    return _converted(network, program)
+
+
+def _through_converted(network: TorchNetwork, tensors: list[Any], _room: Path) -> onnx.ModelProto:
+    """TorchScript without control flow, as an ExportedProgram."""
+    import torch
+    from torch._export.converter import TS2EPConverter  # torch's errors name it as the way to do this
+
+    try:
+        traced = torch.jit.trace(network.module, tuple(tensors), check_trace=False)
+        program = TS2EPConverter(traced, tuple(tensors), {}).convert()
+    except Exception as error:
+        raise UnsupportedError(f"{network.path}: torch cannot export it: {one_line(error)}") from error
+    return _converted(network, program)
+
+
+def _converted(network: TorchNetwork, program: Any) -> onnx.ModelProto:
+    """An ExportedProgram's ONNX graph."""
+    import torch
+
     refuse_state(program, network.path)
     try:
         done = torch.onnx.export(

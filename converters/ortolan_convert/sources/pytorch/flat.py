@@ -98,7 +98,9 @@ def flat_module(network: Any, call: Callable[..., Any]) -> Any:
             self.output_names = _distinct([name or "output" for name, _ in leaves])
             return tuple(tensor for _, tensor in leaves)
 
-    return Flat().eval()
+    flat = Flat()
+    flat.training = False  # the network's own mode was set before, and an ExportedProgram has none
+    return flat
 
 
 def caller(names: Sequence[str], parameters: Sequence[str]) -> Callable[..., Any]:

@@ -134,15 +134,17 @@ def _layer(exported: Any, operator: str) -> str:
             if operator in str(node.target):
                 return _stack(node)
         return ""
-    for name, part in exported.named_modules():
-        try:
-            kinds = {node.kind() for node in _nodes(part.graph)}
-        except (RuntimeError, AttributeError):
-            continue
-        if any(kind.endswith(f"::{operator}") for kind in kinds):
-            where = name.removeprefix("network").removeprefix(".")
-            return f" (in the layer {where})" if where else ""
-    return ""
+    found = [name for name, part in exported.named_modules() if _has(part, operator)]
+    where = max(found, key=lambda name: name.count("."), default="").removeprefix("network").removeprefix(".")
+    return f" (in the layer {where})" if where else ""
+
+
+def _has(part: Any, operator: str) -> bool:
+    """Whether TorchScript of a module, or of a part of it, has an operator of that name."""
+    try:
+        return any(node.kind().endswith(f"::{operator}") for node in _nodes(part.inlined_graph))
+    except (RuntimeError, AttributeError):
+        return False
 
 
 def _stack(node: Any) -> str:

@@ -199,10 +199,8 @@ def _dim(size: Any, axis: int, name: str, names: dict[str, str]) -> int | str:
 
 
 def _bound(value: Any, default: int) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError, OverflowError):
-        return default
+    """A bound of sympy's as a number; the default for infinity."""
+    return int(str(value)) if str(value).isdigit() else default
 
 
 def _made_up(one: Input, dims: Mapping[str, int], random: np.random.Generator, seed: int) -> Any:
