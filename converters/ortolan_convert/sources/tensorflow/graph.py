@@ -171,6 +171,7 @@ def _drop_order(graph: Any) -> None:
         del function.node_def[:]
         function.node_def.extend(left)
         function.control_ret.clear()
+        del function.signature.control_output[:]
 
 
 def _drop_control_inputs(node: Any) -> None:

@@ -87,7 +87,7 @@ def check_config(config: object, origin: Path, *, trust: bool) -> tuple[Code, ..
                 "export the network without it, and do its work before"
             )
         runs = _runs(entry)
-        if runs is not None:
+        if runs is not None and all(layer != one.layer for one in found):
             found.append(Code(layer, name, runs))
     if found and not trust:
         first = found[0]
