@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
-from ortolan_convert.sources.packages import require, silenced
+from ortolan_convert.sources.packages import require
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
 from ortolan_convert.sources.tensorflow.keras_config import check_config
@@ -59,7 +60,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         raise UsageError(f"{request.config}: source.{key}: unknown key; a Keras model has none")
     description = _from_hdf5(path) if request.kind == "hdf5" else _from_archive(path, room)
     code = check_config(description.config, path, trust=request.trust)
-    tf = require("tensorflow", "tensorflow", "tensorflow")
+    tf = tensorflow()
     with silenced():
         package, keras = _keras_for(description.version, path)
         model = _loaded(keras, path, description.version, trust=request.trust)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
-from ortolan_convert.sources.packages import require, silenced
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
 
@@ -46,7 +46,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         UsageError: the description names a signature that is not there, or has to name one.
     """
     path = request.only_path()
-    tf = require("tensorflow", "tensorflow", "tensorflow")
+    tf = tensorflow()
     with silenced():
         meta = _meta_graph(path)
         name = chosen_signature(meta.signature_def, settings.source, request.config, path)

@@ -10,7 +10,8 @@ import numpy as np
 
 from ortolan.errors import ConversionError, InputError
 from ortolan_convert.network import TOLERANCE, NetworkSource
-from ortolan_convert.sources.packages import require, silenced
+from ortolan_convert.sources.packages import require
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.saved_model import chosen_signature
 from ortolan_convert.sources.tensorflow_lite.file import Signature, read_lite
 from ortolan_convert.sources.tensorflow_lite.model import onnx_of
@@ -36,7 +37,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         UsageError: the description names a signature that is not there, or has to name one.
     """
     path = request.only_path()
-    tf = require("tensorflow", "tensorflow", "tensorflow")
+    tf = tensorflow()
     with silenced():
         lite = read_lite(path)
         signature = _signature(lite, settings, request, path)

@@ -47,16 +47,16 @@ def _bias(graph: LiteGraph, operator: Operator, position: int) -> list[str]:
     return [graph.value(operator.inputs[position])]
 
 
-def _weights_shape(graph: LiteGraph, operator: Operator, position: int = 1) -> tuple[int, ...]:
-    shape = graph.need(operator, position).shape
-    if len(shape) != 4 or graph.rank(operator.inputs[0]) != 4 and position == 1:
+def _weights_shape(graph: LiteGraph, operator: Operator, image: int) -> tuple[int, ...]:
+    shape = graph.need(operator, 1).shape
+    if len(shape) != 4 or graph.rank(image) != 4:
         raise graph.refuse(operator, f"expected an image of four axes and weights of four, found {shape}")
     return shape
 
 
 def _convolution(graph: LiteGraph, operator: Operator) -> None:
     options = operator.options
-    outputs, height, width, channels = _weights_shape(graph, operator)
+    outputs, height, width, channels = _weights_shape(graph, operator, operator.inputs[0])
     depth = graph.tensor(operator.inputs[0]).shape[3]
     if not depth or depth % channels or outputs % (depth // channels):
         raise graph.refuse(operator, f"{depth} channels, {channels} of them for each of {outputs} filters")
@@ -79,7 +79,7 @@ def _convolution(graph: LiteGraph, operator: Operator) -> None:
 
 def _depthwise(graph: LiteGraph, operator: Operator) -> None:
     options = operator.options
-    one, height, width, outputs = _weights_shape(graph, operator)
+    one, height, width, outputs = _weights_shape(graph, operator, operator.inputs[0])
     depth = graph.tensor(operator.inputs[0]).shape[3]
     if one != 1 or not depth or outputs % depth:
         raise graph.refuse(operator, f"{outputs} filters for {depth} channels")
@@ -102,8 +102,8 @@ def _depthwise(graph: LiteGraph, operator: Operator) -> None:
 
 def _transposed_convolution(graph: LiteGraph, operator: Operator) -> None:
     options = operator.options
-    _, height, width, _ = _weights_shape(graph, operator, 1)
     image = operator.inputs[2]
+    _, height, width, _ = _weights_shape(graph, operator, image)
     sizes, wanted = graph.tensor(image).shape[1:3], graph.tensor(operator.outputs[0]).shape[1:3]
     if any(size is None for size in (*sizes, *wanted)):
         raise graph.refuse(operator, "an image whose height or width is free")

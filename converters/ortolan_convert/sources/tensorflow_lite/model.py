@@ -9,7 +9,7 @@ import onnx
 from onnx import helper
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.graph import IR_VERSION, OPSET
+from ortolan_convert.graph import IR_VERSION
 from ortolan_convert.sources.tensorflow_lite import arrangement, elementwise, layers, recurrent, reductions
 from ortolan_convert.sources.tensorflow_lite.file import DTYPES
 from ortolan_convert.sources.tensorflow_lite.graph import LiteGraph
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.tensorflow_lite.elementwise import Convert
     from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Signature, Tensor
 
+OPSET, OPSET_OF_INT16 = 20, 21
+"""onnxruntime 1.32 mixes up int8 and uint8 in some graphs of opset 21, where QuantizeLinear names its type; only there it
+knows int16."""
 BATCH = "batch"
 """Name of the first axis of inputs where its size is free."""
 
@@ -57,9 +60,10 @@ def onnx_of(model: LiteModel, signature: Signature, path: Path) -> onnx.ModelPro
     for name, number in signature.outputs.items():
         graph.nodes.append(helper.make_node("Identity", [graph.stored(number)], [name]))
         outputs.append(_declared(name, subgraph.tensors[number], path, f"{name}_0"))
+    wide = any(tensor.quantization and tensor.dtype == "int16" for one in model.subgraphs for tensor in one.tensors)
     built = helper.make_model(
         graph.finished("model", inputs, outputs),
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[helper.make_opsetid("", OPSET_OF_INT16 if wide else OPSET)],
         ir_version=IR_VERSION,
     )
     onnx.checker.check_model(built)
