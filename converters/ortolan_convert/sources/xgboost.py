@@ -167,7 +167,7 @@ def read_table_model(request: Request) -> TableSource:
         raise ConversionError(f"{path}: xgboost {xgboost.__version__} cannot read it: {first}") from None
     columns = model.table.columns(model.trees, infinite=False, closed=True)
     targets = tuple(f"target{i}" for i in range(model.trees.outputs)) if model.trees.outputs > 1 else ("target",)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if model.iterations:
         notes = (f"stopped early: the best {model.iterations} rounds count, as in XGBoost's scikit-learn classes",)
     return TableSource(
@@ -262,9 +262,7 @@ def _predicted(xgboost: Any, booster: Any, model: XGBoostModel, rows: Rows) -> N
     frame = model.table.frame(rows)
     names = None if model.table.categories else booster.feature_names
     types = None if model.table.categories else booster.feature_types
-    matrix = xgboost.DMatrix(
-        frame, feature_names=names, feature_types=types, enable_categorical=True, missing=np.nan
-    )
+    matrix = xgboost.DMatrix(frame, feature_names=names, feature_types=types, enable_categorical=True, missing=np.nan)
     kept = (0, model.iterations)
     if model.objective.link != "softmax":
         return np.asarray(booster.predict(matrix, iteration_range=kept))

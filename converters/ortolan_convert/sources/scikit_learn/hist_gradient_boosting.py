@@ -26,9 +26,7 @@ _EXPONENTIAL = ("poisson", "gamma")
 """Losses whose predictions are the exponential of what is summed."""
 
 
-def _raw(
-    graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None
-) -> Value:
+def _raw(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]."""
     width = parts.width(features)
     columns, categories = _columns(fitted, width)

@@ -38,10 +38,10 @@ def matrix(graph: GraphBuilder, features: Features, trees: Trees) -> Value:
 
 def known_numbers(thresholds: NDArray[Any]) -> NDArray[Any]:
     """Some of a column's thresholds, evenly spread."""
-    finite = thresholds[np.isfinite(thresholds)]
-    if len(finite) <= MOST_VALUES:
-        return finite
-    return finite[np.linspace(0, len(finite) - 1, MOST_VALUES).astype(int)]
+    finite: NDArray[Any] = thresholds[np.isfinite(thresholds)]
+    if len(finite) > MOST_VALUES:
+        finite = finite[np.linspace(0, len(finite) - 1, MOST_VALUES).astype(int)]
+    return finite
 
 
 def grown(tree: Any, values: NDArray[Any], columns: NDArray[Any] | None = None) -> Tree:
@@ -121,9 +121,7 @@ def forest_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) ->
     return Prediction(values=_voting(graph, fitted, features, fitted.model.estimators_))
 
 
-def _boosted(
-    graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None
-) -> Value:
+def _boosted(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]: the raw predictions of gradient boosting."""
     model = fitted.model
     width = parts.width(features)
@@ -156,9 +154,7 @@ def boosting_classifier(graph: GraphBuilder, fitted: Fitted, features: Features)
     both = _boosted(graph, fitted, features, BOTH_SIDES)
     factor = 2.0 if fitted.model.loss == "exponential" else 1.0
     # A score of 0 is the second class.
-    return Prediction(
-        scores=both, probabilities=logistic(graph, both, factor), label=largest(graph, both, last=True)
-    )
+    return Prediction(scores=both, probabilities=logistic(graph, both, factor), label=largest(graph, both, last=True))
 
 
 def boosting_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
