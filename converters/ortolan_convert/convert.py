@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.atomic import check_target
-from ortolan.errors import UnknownNameError, UsageError
+from ortolan.errors import (
+    ConversionError,
+    OrtolanError,
+    StorageError,
+    TrustRequiredError,
+    UnknownNameError,
+    UsageError,
+)
 from ortolan_convert.request import DEFAULT_MAX_DROP, Request
+from ortolan_convert.scratch import scratch
+from ortolan_convert.sources.explaining import facts_of
 from ortolan_convert.sources.kinds import KINDS
-from ortolan_convert.sources.packages import require
+from ortolan_convert.sources.packages import is_installed, missing_package
 from ortolan_convert.sources.recognise import recognise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ortolan_convert.report import ConversionReport
     from ortolan_convert.request import Progress
 
 PRECISIONS = ("fp16", "int8")
 """Names of the smaller variants that can be asked for, largest first."""
+READ_SAFELY = ("huggingface", "torch-weights")
+"""Kinds whose readers refuse by themselves what would run code, and know better what is harmless."""
 
 
 def convert(
@@ -56,6 +68,9 @@ def convert(
     Returns:
         What was made, what was left out, and why.
 
+    While it runs, everything that this process makes with :mod:`tempfile` lies in a directory beside the bundle, which
+    is removed at the end.
+
     Raises:
         TrustRequiredError: reading an artifact would run code from it.
         UnsupportedError: an artifact, a step or an option outside what is supported.
@@ -88,9 +103,56 @@ def convert(
         overwrite=overwrite,
         progress=progress or (lambda _: None),
     )
+    _check_trust(request)
     row = KINDS[request.kind]
-    for needed, package in row.modules.items():
-        require(needed, package, row.extra)
-    converter, _, function = row.converter.partition(":")
-    report: ConversionReport = getattr(import_module(converter), function)(request)
+    for module, package in row.modules.items():
+        if not is_installed(module):
+            raise missing_package(package, row.extra, f"no module named {module!r}")
+    with _typed_errors(request), scratch(request.target):
+        converter, _, function = row.converter.partition(":")
+        report: ConversionReport = getattr(import_module(converter), function)(request)
     return report
+
+
+def _check_trust(request: Request) -> None:
+    """Refuse what would run code, before anything is imported that could run it.
+
+    The readers of some frameworks look for themselves too, in what they make of the file. That the frameworks' own
+    safeguards hold is not relied on: `torch.export.load` and Keras' older formats have none.
+    """
+    if request.trust:
+        return
+    for path, kind in request.artifacts:
+        row = KINDS[kind]
+        if row.runs_code is None or kind in READ_SAFELY:
+            continue
+        code = (row.runs_code,) if row.always_runs_code else facts_of(path, kind).code
+        if code:
+            raise TrustRequiredError(
+                f"{path}: reading {row.title} runs code: {'; '.join(code)}; "
+                "if you trust where it comes from, add --trust"
+            )
+
+
+@contextmanager
+def _typed_errors(request: Request) -> Iterator[None]:
+    """What no reader foresaw still ends in one line: errors of the frameworks become Ortolan's.
+
+    Raises:
+        StorageError: a file could not be read or written; ConversionError: anything else.
+    """
+    paths = ", ".join(str(path) for path, _ in request.artifacts)
+    try:
+        yield
+    except OrtolanError:
+        raise
+    except MemoryError:
+        raise ConversionError(f"{paths}: does not fit into memory, or is damaged") from None
+    except ImportError as error:
+        row = KINDS[request.kind]
+        raise missing_package(error.name or "a package", row.extra, " ".join(str(error).split())) from error
+    except OSError as error:
+        raise StorageError(f"{paths}: cannot be converted: {error.strerror or error}; nothing was written") from error
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConversionError(f"{paths}: damaged, or outside what is supported ({reason:.300})") from error

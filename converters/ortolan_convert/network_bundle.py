@@ -63,7 +63,7 @@ def convert_network(request: Request) -> ConversionReport:
     settings = task_config(request.config, request.task)
     module, _, function = str(KINDS[request.kind].reader).partition(":")
     try:
-        with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
+        with TemporaryDirectory() as room:
             request.progress("reading the model")
             network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
             return _convert(network, request, settings)
