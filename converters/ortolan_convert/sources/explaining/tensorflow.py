@@ -76,15 +76,9 @@ class _SavedModel:
         keras = (path / "keras_metadata.pb").is_file()
         python = sorted(_PYTHON & operators.keys())
         files = sorted(_FILES & operators.keys())
-        notes = (
-            [f"{listed(python)}: calls Python functions of the process that made it, which are not in it"]
-            if python
-            else []
-        )
+        elsewhere = f"{listed(python)}: calls Python functions of the process that made it, which are not in it"
         return Facts(
-            made_by=", ".join(
-                filter(None, [f"TensorFlow {version}" if version else "TensorFlow", "Keras" if keras else ""])
-            ),
+            made_by=" ".join(filter(None, ["TensorFlow", version, "and Keras" if keras else None])),
             inside=tuple(inside),
             code=tuple(f"{name}: reads or writes files when the model runs" for name in files),
             notes=(elsewhere,) if python else (),
