@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _LABEL = ".scratch"
-_WATCH = 'read -r word || for try in 1 2 3 4 5; do rm -rf -- "$@" && exit; sleep 1; done'
+_WATCH = 'read -r word || for try in 1 2 3 4 5; do command -p rm -rf -- "$@" && exit; command -p sleep 1; done'
 """A shell waits for a line, which says that all is tidy. The end of the file instead says that the process is gone.
 What its children still write may have to be removed again."""
 
