@@ -99,6 +99,7 @@ def convert(
         config=None if config is None else Path(config),
         module=module,
         quantize=tuple(name for name in PRECISIONS if quantize is None or name in quantize),
+        quantize_asked=bool(quantize),
         max_drop=max_drop,
         overwrite=overwrite,
         progress=progress or (lambda _: None),

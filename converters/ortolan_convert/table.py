@@ -18,23 +18,30 @@ if TYPE_CHECKING:
     """Columns by name: float64 [n], or object [n] of str (None where missing)."""
 
 
+MISSING = "\uffff"
+"""Stands for a missing string in a graph, which has no None. The code point is no character."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column of the table that a model takes.
 
     Args:
         name: as in the training data, else ``x0``, ``x1``, …
-        kind: whether it holds numbers, strings (categories), or text that becomes features of words.
+        kind: whether it holds numbers, strings (categories), text that becomes features of words, or what the model
+            does not look at.
         missing: whether NaN or None may stand for an unknown value.
         infinite: whether infinities are taken.
         values: what made-up rows draw from beside random values: known categories, thresholds.
+        closed: whether the source refuses all but ``values``.
     """
 
     name: str
-    kind: Literal["number", "string", "text"] = "number"
+    kind: Literal["number", "string", "text", "unused"] = "number"
     missing: bool = False
     infinite: bool = False
     values: tuple[str | float, ...] = ()
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +56,12 @@ class TableSource:
         columns: of the table, in the order of the model.
         labels: of a classifier, in the order of its numbers.
         targets: of a regression.
-        ask: the library's own answers to rows.
+        ask: the library's own answers to rows, of all columns but unused ones.
         build: adds the model's nodes, given one value for all number columns (float64 [batch, n], in their order) and
-            one for each other column (object [batch, 1]) by name; gives the outputs by name: ``probabilities``,
-            ``scores``, ``label``, ``values``, ``distances``.
+            one for each other column (object [batch, 1], :data:`MISSING` where a string is missing) by name; gives the
+            outputs by name, each float64 [batch, n]: ``probabilities``, ``scores``, ``values``, ``distances``; and
+            ``label``, int64 [batch], the number of the class, where it does not follow from the largest probability
+            (or score, where there are no probabilities).
         notes: what a user should know, one sentence each.
     """
 

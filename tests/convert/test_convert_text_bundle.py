@@ -20,7 +20,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 import ortolan
-import ortolan_convert.variants as variants
+import ortolan_convert.linear as linear
 from ortolan.bundle.directory import open_bundle
 from ortolan.errors import InputError, ParityError, StorageError, TaskMismatchError, UnknownNameError, UsageError
 from ortolan.tasks.golden import read_golden
@@ -137,7 +137,7 @@ def test_a_reference_that_disagrees_is_refused(
     def wrong(coefficients: Any, *, wide: bool) -> Any:
         yield Weights(precision="fp32", stored=-coefficients.T.astype(np.float32))
 
-    monkeypatch.setattr(variants, "references", wrong)
+    monkeypatch.setattr(linear, "references", wrong)
     with pytest.raises(ParityError) as caught:
         convert(sentiment, tmp_path / "out.bundle", samples=reviews, trust=True)
     message = str(caught.value)
@@ -154,7 +154,7 @@ def test_a_variant_that_changes_too_much_is_left_out(corpus: Any, converted: Con
     def rough(coefficients: Any, compute: Any) -> Weights:
         return Weights(precision="int8", stored=-np.sign(coefficients.T).astype(np.int8), compute=compute)
 
-    monkeypatch.setitem(variants.LINEAR_PASSES, "int8", rough)
+    monkeypatch.setitem(linear.LINEAR_PASSES, "int8", rough)
     pipeline = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 2)), LogisticRegression()).fit(*corpus)
     report = converted(pipeline, texts=corpus[0], max_drop=0.0)
     left_out = {variant.name: variant.left_out for variant in report.variants}

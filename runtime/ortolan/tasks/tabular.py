@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
+    from ortolan.inputs.column_config import Feature
     from ortolan.inputs.columns import Row
     from ortolan.tasks.runner import Metric
     from ortolan.tasks.text_classification import Label
@@ -65,8 +66,8 @@ class Regression:
     values: Mapping[str, float]
 
 
-class _TabularRunner(Generic[AnswerT]):
-    """Rows to answers: what classification and regression share."""
+class TabularRunner(Generic[AnswerT]):
+    """Rows to answers: what the tasks over rows of a table share."""
 
     def __init__(self, session: Session, columns: Columns) -> None:
         self.session = session
@@ -90,12 +91,12 @@ class _TabularRunner(Generic[AnswerT]):
         features = self.columns.features
         largest = 2 if any(one.dtype == "bool" for one in features) else 16
         rows = random.integers(0, largest, (count, len(features))).tolist()
-        strings = [one.dtype == STRINGS for one in features]
-        return [self.columns.one(["" if text else n for n, text in zip(row, strings, strict=True)]) for row in rows]
+        pairs = [zip(row, features, strict=True) for row in rows]
+        return [self.columns.one([_example(n, feature) for n, feature in pair]) for pair in pairs]
 
     def warm_up(self) -> None:
         """Answer a row of zeros and empty strings, unless the model refuses such a one."""
-        row = ["" if feature.dtype == STRINGS else 0 for feature in self.columns.features]
+        row = [_example(0, feature) for feature in self.columns.features]
         # A model may know its categories and refuse all others: no reason not to load it.
         with contextlib.suppress(SessionError):
             self.session.run(self.columns.one(row))
@@ -112,7 +113,7 @@ class _TabularRunner(Generic[AnswerT]):
         return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
 
 
-class TabularClassificationRunner(_TabularRunner[Classification]):
+class TabularClassificationRunner(TabularRunner[Classification]):
     """Row -> columns -> model -> label."""
 
     metric: Metric = "label"
@@ -224,7 +225,7 @@ class TabularClassificationRunner(_TabularRunner[Classification]):
         return Classification(self.labels[best], probabilities[best], likely, by_label)
 
 
-class TabularRegressionRunner(_TabularRunner[Regression]):
+class TabularRegressionRunner(TabularRunner[Regression]):
     """Row -> columns -> model -> numbers."""
 
     metric: Metric = "tensor"
@@ -272,6 +273,13 @@ class TabularRegressionRunner(_TabularRunner[Regression]):
 
     def decide(self, row: Mapping[str, Array]) -> None:
         """Numbers decide nothing."""
+
+
+def _example(number: int, feature: Feature) -> str | float:
+    """A value that the feature takes."""
+    if feature.values is not None:
+        return feature.values[number % len(feature.values)]
+    return "" if feature.dtype == STRINGS else number
 
 
 def _label(value: object, at: str) -> Label:

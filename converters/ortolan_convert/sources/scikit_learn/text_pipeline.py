@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from ortolan_convert.sources.scikit_learn.artifact import Artifact
 
-VECTORIZERS = frozenset({"CountVectorizer", "TfidfVectorizer"})
+HASHING = "HashingVectorizer"
+VECTORIZERS = frozenset({"CountVectorizer", "TfidfVectorizer", HASHING})
 SELECTORS = frozenset(
     {
         "SelectKBest",
@@ -47,6 +48,13 @@ class Step:
         """How many features it takes; None if it does not say."""
         return getattr(self.estimator, "n_features_in_", None)
 
+    @property
+    def width(self) -> int:
+        """Of a vectorizer, how many features it gives."""
+        if self.kind == HASHING:
+            return int(self.estimator.n_features)
+        return len(self.estimator.get_feature_names_out())
+
 
 @dataclass(frozen=True, slots=True)
 class TextPipeline:
@@ -60,6 +68,11 @@ class TextPipeline:
     def steps(self) -> tuple[Step, ...]:
         """All of them, in order."""
         return (self.vectorizer, *self.transformers, self.model)
+
+
+def takes_texts(artifacts: Sequence[Artifact]) -> bool:
+    """Whether a vectorizer of texts is among the steps that follow each other."""
+    return any(step.kind in VECTORIZERS for artifact in artifacts for step in _flatten(artifact))
 
 
 def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:
@@ -139,7 +152,7 @@ def _check_fitted(step: Step) -> None:
 
     try:
         if step.kind in VECTORIZERS:
-            step.estimator.get_feature_names_out()
+            step.width  # noqa: B018 - asks for the vocabulary
         else:
             check_is_fitted(step.estimator)
     except NotFittedError:
@@ -162,7 +175,7 @@ def _list(steps: Sequence[Step]) -> str:
 
 def _in_order(pipeline: TextPipeline) -> list[Step]:
     """Transformers from separate files: each takes what the one before it gives."""
-    width = len(pipeline.vectorizer.estimator.get_feature_names_out())
+    width = pipeline.vectorizer.width
     left, ordered = list(pipeline.transformers), []
     while left:
         fitting = [step for step in left if step.features in {None, width}] or left
@@ -179,7 +192,7 @@ def _width_after(step: Step, width: int) -> int:
 
 
 def _check_fit(pipeline: TextPipeline) -> None:
-    width = len(pipeline.vectorizer.estimator.get_feature_names_out())
+    width = pipeline.vectorizer.width
     for step in pipeline.steps[1:]:
         if step.features is not None and step.features != width:
             raise ConversionError(
