@@ -18,7 +18,6 @@ from ortolan.errors import (
 )
 from ortolan_convert.request import DEFAULT_MAX_DROP, Request
 from ortolan_convert.scratch import scratch
-from ortolan_convert.sources.explaining import facts_of
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.packages import is_installed, missing_package
 from ortolan_convert.sources.recognise import recognise
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp16", "int8")
 """Names of the smaller variants that can be asked for, largest first."""
-READ_SAFELY = ("huggingface", "torch-weights")
-"""Kinds whose readers refuse by themselves what would run code, and know better what is harmless."""
 
 
 def convert(
@@ -116,22 +113,12 @@ def convert(
 
 
 def _check_trust(request: Request) -> None:
-    """Refuse what would run code, before anything is imported that could run it.
-
-    The readers of some frameworks look for themselves too, in what they make of the file. That the frameworks' own
-    safeguards hold is not relied on: `torch.export.load` and Keras' older formats have none.
-    """
-    if request.trust:
-        return
+    """Refuse what always runs code, before anything is imported. Other kinds' readers look into the file."""
     for path, kind in request.artifacts:
         row = KINDS[kind]
-        if row.runs_code is None or kind in READ_SAFELY:
-            continue
-        code = (row.runs_code,) if row.always_runs_code else facts_of(path, kind).code
-        if code:
+        if row.always_runs_code and not request.trust:
             raise TrustRequiredError(
-                f"{path}: reading {row.title} runs code: {'; '.join(code)}; "
-                "if you trust where it comes from, add --trust"
+                f"{path}: reading {row.title} runs code from it; if you trust where it comes from, add --trust"
             )
 
 

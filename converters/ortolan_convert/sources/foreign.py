@@ -34,7 +34,10 @@ _FILES = _rows(
     (rb"%PDF", "a PDF document"),
     (rb"(?:\xef\xbb\xbf)?\s*<[^>]*>?\s*<?[^<]*<PMML|<PMML", "a PMML file; save the model in its library's own format"),
     (rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?<net\b", "an OpenVINO model; give what it was converted from"),
-    (rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype|html)", "an HTML page, perhaps the error of a download"),
+    (
+        rb"(?:\xef\xbb\xbf)?\s*<(?:![dD][oO][cC][tT][yY][pP][eE]|[hH][tT][mM][lL])",
+        "an HTML page, perhaps the error of a download",
+    ),
     (rb"(?:\xef\xbb\xbf)?\s*<\?xml", "an XML file"),
     (rb"binf", "an XGBoost model in its old binary format; save it as .json or .ubj with model.save_model"),
     (rb"version https://git-lfs", "a Git LFS pointer; fetch the real file with git lfs pull"),

@@ -81,7 +81,6 @@ KINDS: Mapping[Kind, KindRow] = {
         modules=_TENSORFLOW,
         converter=_NETWORK,
         reader="ortolan_convert.sources.saved_model:read_network",
-        runs_code="operators that read or write files",
     ),
     "keras": KindRow(
         title="a Keras model",
@@ -112,7 +111,7 @@ KINDS: Mapping[Kind, KindRow] = {
         modules=_TORCH,
         converter=_NETWORK,
         reader="ortolan_convert.sources.pytorch:read_network",
-        runs_code="pickles in it, and sizes and guards that are more than arithmetic",
+        runs_code="anything in it but a graph of PyTorch's own operators and tensors",
     ),
     "torchscript": KindRow(
         title="a TorchScript model",

@@ -45,6 +45,8 @@ _TORCH = re.compile(
 _VERSION = re.compile(r"\d+\.\d+(?:\.\d+)*(?:\.?(?:dev|rc|post)\d+)?")
 MOST_VALUES = 4096
 """Values of an array that are read."""
+_SMALL = 1 << 16
+"""Bytes of an array that are read."""
 MOST_OBJECTS = 200_000
 """Objects that are searched."""
 DEEPEST = 6
@@ -140,12 +142,15 @@ def values_of(array: Any) -> list[Any] | None:
         return None
     if array.data:
         return _plain(array.data, array.get("dtype"))
+    if str(array.by).endswith("._frombuffer") and isinstance(array.arguments, tuple) and len(array.arguments) > 1:
+        data = array.arguments[0]
+        return _plain(bytes(data[:_SMALL]), array.arguments[1]) if isinstance(data, bytes | bytearray) else None
     inner = array.arguments[0] if isinstance(array.arguments, tuple) and array.arguments else None
     if isinstance(inner, Made) and inner.state is not None:  # an array of objects that joblib pickled
         return values_of(inner)
     if isinstance(array.state, tuple) and len(array.state) == 5:  # numpy: version, shape, dtype, order, data
         data = array.state[4]
-        return _plain(data, array.state[2]) if isinstance(data, bytes) else values_of(data)
+        return _plain(data[:_SMALL], array.state[2]) if isinstance(data, bytes) else values_of(data)
     return None
 
 

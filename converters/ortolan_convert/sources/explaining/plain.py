@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from ortolan.types import TensorSpec
 
+_OWN = "ai.onnx::"
 _STANDARD = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that onnxruntime brings."""
 
@@ -28,7 +29,7 @@ def onnx_facts(path: Path) -> Facts:
         (title, _spec(spec)) for title, specs in (("input", model.inputs), ("output", model.outputs)) for spec in specs
     ]
     nodes = sum(model.operators.values())
-    inside.append(("operators", f"{counted(nodes, 'node')}: {listed(f'{count} {name}' for name, count in common)}"))
+    inside.append(("operators", f"{counted(nodes, 'node')}: {listed(f'{n} {name.removeprefix(_OWN)}' for name, n in common)}"))
     inside.append(("weights", f"{model.parameters:,} numbers, {model.weight_bytes:,} bytes"))
     if model.external_files:
         inside.append(("files beside it", listed(model.external_files)))

@@ -49,7 +49,7 @@ def lightgbm_facts(path: Path) -> Facts:
     inside = [
         ("objective", header.get("objective", "?")),
         ("features", f"{len(features)}: {listed(features)}"),
-        ("trees", f"{trees}, {header.get('num_tree_per_iteration', '?')} for each iteration"),
+        ("trees", str(trees)),
     ]
     if header.get("num_class", "1") != "1":
         inside.append(("classes", header["num_class"]))
