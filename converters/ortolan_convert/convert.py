@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp16", "int8")
 """Names of the smaller variants that can be asked for, largest first."""
+WITH_FACTORY = ("torch-weights", "safetensors")
+"""Kinds that hold weights of a network and not the network."""
 
 
 def convert(
@@ -103,6 +105,8 @@ def convert(
     )
     _check_trust(request)
     row = KINDS[request.kind]
+    if module is not None and request.kind not in WITH_FACTORY:
+        raise UsageError(f"--module makes the network that PyTorch's weights are for; {row.title} needs none")
     for module, package in row.modules.items():
         if not is_installed(module):
             raise missing_package(package, row.extra, f"no module named {module!r}")
