@@ -30,6 +30,8 @@ DType = Literal["float16", "float32", "float64", "int8", "int64", "bool", "objec
 """numpy's names; strings are ``object``."""
 ML = "ai.onnx.ml"
 """Domain of the operators of classical machine learning."""
+HOLDS_WEIGHTS = frozenset({"TreeEnsembleRegressor"})
+"""Operators whose attributes are what was learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class BuiltModel:
 
     Args:
         data: the file's bytes.
-        weight_bytes: bytes of all constants.
+        weight_bytes: bytes of all constants, and of trees.
         macs: multiply-accumulates of one run.
         activation_bytes: bytes of tensors alive at the worst moment of a run, inputs included.
     """
@@ -165,7 +167,8 @@ class GraphBuilder:
         onnx.checker.check_model(model)
         return BuiltModel(
             data=model.SerializeToString(deterministic=True),
-            weight_bytes=sum(array.nbytes for array in self._constants.values()),
+            weight_bytes=sum(array.nbytes for array in self._constants.values())
+            + sum(node.ByteSize() for node in self._nodes if node.domain == ML and node.op_type in HOLDS_WEIGHTS),
             macs=_collect(self._macs),
             activation_bytes=self._liveness(nominal),
         )

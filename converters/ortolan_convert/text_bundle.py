@@ -16,6 +16,7 @@ from ortolan.errors import TaskMismatchError
 from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.ngram_sets import NgramSets
 from ortolan.inputs.ngrams import NgramEncoder
+from ortolan_convert.gate import too_few
 from ortolan_convert.graph import FLOOR
 from ortolan_convert.linear import LinearVariants
 from ortolan_convert.parity import TOLERANCE
@@ -176,12 +177,8 @@ def _warnings(
             f"no samples were given: fidelity was measured on {questions.count} texts made up of the vocabulary; "
             f"give real ones with --samples"
         )
-    elif request.quantize and questions.count * request.max_drop < 1:
-        samples = "1 sample" if questions.count == 1 else f"{questions.count} samples"
-        yield (
-            f"{samples} cannot show a drop of {request.max_drop:.2%}; "
-            f"give at least {int(np.ceil(1 / request.max_drop)) if request.max_drop else 'many more'}"
-        )
+    elif request.quantize and (few := too_few(questions.count, request.max_drop)):
+        yield few
     steep = 0 if slack is None else int((slack > TOLERANCE).sum())
     if slack is not None and steep:
         yield (

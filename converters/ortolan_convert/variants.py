@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from ortolan.errors import ParityError
+from ortolan_convert.gate import objection
 from ortolan_convert.parity import compare, disagreements, fidelity, gate
 from ortolan_convert.session import run_model
 
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Progress
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
-
-WORTHWHILE = 0.9
-"""A variant must be smaller than this share of the next larger one, or it is left out."""
 
 
 class Stored(Protocol):
@@ -147,7 +143,8 @@ def variants_of(
     for name in names if prepared.model.shrinks else ():
         say(f"trying {name}")
         variant = _make(prepared, prepared.model.smaller(name, reference.stored), exam)
-        reason = _objection(variant, made[-1], exam, max_drop)
+        larger = made[-1].name, len(made[-1].model.data)
+        reason = objection(exam.fidelity(variant), max_drop, len(variant.model.data), larger)
         if reason is None:
             made.append(variant)
         else:
@@ -186,16 +183,3 @@ def _make(prepared: Prepared, stored: Stored, exam: Exam) -> Made:
     model = prepared.model.build(stored, exam.dims)
     outputs = run_model(model.data, prepared.task, prepared.assets, exam.questions.texts)
     return Made(stored=stored, model=model, comparison=compare(exam.answers, outputs))
-
-
-def _objection(variant: Made, larger: Made, exam: Exam, max_drop: float) -> str | None:
-    """Why a variant is left out; None if it is not."""
-    drop = exam.fidelity(variant).drop
-    if not np.isfinite(variant.comparison.difference).all():
-        return "its answers are not finite"
-    if drop > max_drop:
-        return f"it changes {drop:.2%} of the decisions, more than the allowed {max_drop:.2%}"
-    ratio = len(variant.model.data) / len(larger.model.data)
-    if ratio > WORTHWHILE:
-        return f"it is {ratio:.0%} of {larger.name}'s size, which does not pay"
-    return None
