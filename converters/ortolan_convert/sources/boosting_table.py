@@ -50,11 +50,15 @@ class BoostingTable:
                     f"{self.place}: column {self.names[column]!r} has categories that are neither all strings nor all "
                     "numbers"
                 )
-        twice = {name for name in self.names if self.names.count(name) > 1} if len(set(self.names)) < len(
-            self.names
-        ) else set()
+        twice = (
+            {name for name in self.names if self.names.count(name) > 1}
+            if len(set(self.names)) < len(self.names)
+            else set()
+        )
         if twice:
-            raise UnsupportedError(f"{self.place}: two columns are called {sorted(twice)[0]!r}; rename them and train again")
+            raise UnsupportedError(
+                f"{self.place}: two columns are called {sorted(twice)[0]!r}; rename them and train again"
+            )
 
     def is_strings(self, column: int) -> bool:
         """Whether a column holds categories that are strings."""
@@ -82,7 +86,9 @@ class BoostingTable:
             if known is None:
                 limits = trees.thresholds(int(places[i]))
                 limits = limits[np.isfinite(limits)]
-                chosen = limits[np.unique(np.linspace(0, max(len(limits) - 1, 0), MOST_VALUES).astype(int))[: len(limits)]]
+                chosen = limits[
+                    np.unique(np.linspace(0, max(len(limits) - 1, 0), MOST_VALUES).astype(int))[: len(limits)]
+                ]
                 found.append(Column(name=name, missing=True, infinite=infinite, values=tuple(chosen.tolist())))
             else:
                 values = tuple(known) if kind == "string" else tuple(float(value) for value in known)
@@ -119,7 +125,9 @@ class BoostingTable:
 
         return pd.DataFrame(
             {
-                name: pd.Categorical(rows[name], categories=list(self.categories[i])) if i in self.categories else rows[name]
+                name: pd.Categorical(rows[name], categories=list(self.categories[i]))
+                if i in self.categories
+                else rows[name]
                 for i, name in enumerate(self.names)
             }
         )

@@ -139,7 +139,7 @@ class XGBoostModel:
             return Answers(nothing, {"values": columns}, "values")
         if self.objective.link == "softmax":
             return Answers(columns.argmax(axis=1), {"probabilities": columns}, "probabilities")
-        label = (columns[:, 0] > 0.5).astype(np.int64)  # noqa: PLR2004 - as XGBoost's own classifier decides
+        label = (columns[:, 0] > 0.5).astype(np.int64)
         if self.objective.link == "hinge":
             return Answers(label, {}, "label")
         shares = np.concatenate([np.float32(1) - columns.astype(np.float32), columns], axis=1)
@@ -262,9 +262,7 @@ def _predicted(xgboost: Any, booster: Any, model: XGBoostModel, rows: Rows) -> N
     frame = model.table.frame(rows)
     names = None if model.table.categories else booster.feature_names
     types = None if model.table.categories else booster.feature_types
-    matrix = xgboost.DMatrix(
-        frame, feature_names=names, feature_types=types, enable_categorical=True, missing=np.nan
-    )
+    matrix = xgboost.DMatrix(frame, feature_names=names, feature_types=types, enable_categorical=True, missing=np.nan)
     kept = (0, model.iterations)
     if model.objective.link != "softmax":
         return np.asarray(booster.predict(matrix, iteration_range=kept))
