@@ -56,7 +56,7 @@ def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
     """Convert what a reader makes of a request; see :func:`ortolan_convert.convert.convert`."""
     settings = task_config(request.config, request.task)
     try:
-        with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
+        with TemporaryDirectory() as room:
             request.progress("reading the model")
             return _convert(read(request, settings, Path(room)), request, settings, Path(room))
     except OSError as error:

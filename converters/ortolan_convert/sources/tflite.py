@@ -11,14 +11,13 @@ import numpy as np
 from ortolan.errors import ConversionError, InputError
 from ortolan_convert.network import TOLERANCE, NetworkSource
 from ortolan_convert.sources.packages import require
-from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.saved_model import chosen_signature
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow_lite.file import Signature, read_lite
 from ortolan_convert.sources.tensorflow_lite.model import onnx_of
 from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from ortolan_convert.network import Tensors

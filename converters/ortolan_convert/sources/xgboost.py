@@ -139,7 +139,7 @@ class XGBoostModel:
             return Answers(nothing, {"values": columns}, "values")
         if self.objective.link == "softmax":
             return Answers(columns.argmax(axis=1), {"probabilities": columns}, "probabilities")
-        label = (columns[:, 0] > 0.5).astype(np.int64)  # noqa: PLR2004 - as XGBoost's own classifier decides
+        label = (columns[:, 0] > 0.5).astype(np.int64)
         if self.objective.link == "hinge":
             return Answers(label, {}, "label")
         shares = np.concatenate([np.float32(1) - columns.astype(np.float32), columns], axis=1)

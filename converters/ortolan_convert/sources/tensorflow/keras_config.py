@@ -26,7 +26,7 @@ _CODE: Mapping[str, str] = {
     "InstanceProperty": "a property of TensorFlow by its name",
 }
 """Classes that run code when they are read, and what."""
-_TABLES = frozenset("StringLookup IntegerLookup TextVectorization".split())
+_TABLES = frozenset(["StringLookup", "IntegerLookup", "TextVectorization"])
 """Layers of tables; they may read files, too."""
 _MODULES = ("keras", "tf_keras")
 _MODULES_WITHOUT = ("utils", "saving", "datasets", "export", "callbacks", "wrappers", "distribution", "trainers")
@@ -34,13 +34,98 @@ _MODULES_WITHOUT = ("utils", "saving", "datasets", "export", "callbacks", "wrapp
 _FUNCTION_MODULES = ("activations", "ops", "initializers", "layers", "losses")
 _OPERATIONS = ("math.", "nn.", "linalg.", "image.", "signal.", "bitwise.", "__operators__.")
 _PLAIN_OPERATIONS = frozenset(
-    "abs add add_n argmax argmin argsort boolean_mask broadcast_to cast clip_by_value concat cos cumsum divide "
-    "dynamic_slice einsum equal exp expand_dims eye fill floor gather gather_nd greater greater_equal identity less "
-    "less_equal logical_and logical_not logical_or matmul maximum meshgrid minimum multiply negative norm not_equal "
-    "one_hot ones ones_like pad pow range rank realdiv reduce_all reduce_any reduce_max reduce_mean reduce_min "
-    "reduce_prod reduce_sum repeat reshape reverse roll round scalar_mul scan searchsorted shape sigmoid sign sin size "
-    "slice sort space_to_batch split sqrt square squeeze stack stop_gradient strided_slice subtract switch_case tanh "
-    "tensor_scatter_nd_update tensordot tile transpose truediv unstack where zeros zeros_like".split()
+    [
+        "abs",
+        "add",
+        "add_n",
+        "argmax",
+        "argmin",
+        "argsort",
+        "boolean_mask",
+        "broadcast_to",
+        "cast",
+        "clip_by_value",
+        "concat",
+        "cos",
+        "cumsum",
+        "divide",
+        "dynamic_slice",
+        "einsum",
+        "equal",
+        "exp",
+        "expand_dims",
+        "eye",
+        "fill",
+        "floor",
+        "gather",
+        "gather_nd",
+        "greater",
+        "greater_equal",
+        "identity",
+        "less",
+        "less_equal",
+        "logical_and",
+        "logical_not",
+        "logical_or",
+        "matmul",
+        "maximum",
+        "meshgrid",
+        "minimum",
+        "multiply",
+        "negative",
+        "norm",
+        "not_equal",
+        "one_hot",
+        "ones",
+        "ones_like",
+        "pad",
+        "pow",
+        "range",
+        "rank",
+        "realdiv",
+        "reduce_all",
+        "reduce_any",
+        "reduce_max",
+        "reduce_mean",
+        "reduce_min",
+        "reduce_prod",
+        "reduce_sum",
+        "repeat",
+        "reshape",
+        "reverse",
+        "roll",
+        "round",
+        "scalar_mul",
+        "scan",
+        "searchsorted",
+        "shape",
+        "sigmoid",
+        "sign",
+        "sin",
+        "size",
+        "slice",
+        "sort",
+        "space_to_batch",
+        "split",
+        "sqrt",
+        "square",
+        "squeeze",
+        "stack",
+        "stop_gradient",
+        "strided_slice",
+        "subtract",
+        "switch_case",
+        "tanh",
+        "tensor_scatter_nd_update",
+        "tensordot",
+        "tile",
+        "transpose",
+        "truediv",
+        "unstack",
+        "where",
+        "zeros",
+        "zeros_like",
+    ]
 )
 """Functions of TensorFlow that a layer of Keras 2 may be: `tf.io` and others do more than calculate."""
 

@@ -11,26 +11,85 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _STATEFUL = frozenset(
-    "VarHandleOp ReadVariableOp ResourceGather ResourceGatherNd VarIsInitializedOp DisableCopyOnRead "
-    "Variable VariableV2 IsVariableInitialized StatefulPartitionedCall PartitionedCall While StatelessWhile If "
-    "StatelessIf Case StatelessCase Assert RandomUniform RandomStandardNormal RandomUniformInt Placeholder "
-    "PlaceholderV2 TruncatedNormal Multinomial NonMaxSuppressionV2 NonMaxSuppressionV3 StaticRegexFullMatch".split()
+    [
+        "VarHandleOp",
+        "ReadVariableOp",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "VarIsInitializedOp",
+        "DisableCopyOnRead",
+        "Variable",
+        "VariableV2",
+        "IsVariableInitialized",
+        "StatefulPartitionedCall",
+        "PartitionedCall",
+        "While",
+        "StatelessWhile",
+        "If",
+        "StatelessIf",
+        "Case",
+        "StatelessCase",
+        "Assert",
+        "RandomUniform",
+        "RandomStandardNormal",
+        "RandomUniformInt",
+        "Placeholder",
+        "PlaceholderV2",
+        "TruncatedNormal",
+        "Multinomial",
+        "NonMaxSuppressionV2",
+        "NonMaxSuppressionV3",
+        "StaticRegexFullMatch",
+    ]
 )
 """Operators with state, functions or text that stay within the graph."""
-_ASSIGN = frozenset("AssignVariableOp AssignAddVariableOp AssignSubVariableOp Assign AssignAdd AssignSub".split())
-RESTORE = frozenset("RestoreV2 Restore AssignVariableOp Assign".split())
+_ASSIGN = frozenset(
+    ["AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "Assign", "AssignAdd", "AssignSub"]
+)
+RESTORE = frozenset(["RestoreV2", "Restore", "AssignVariableOp", "Assign"])
 """What reads and sets variables; only allowed where the file says that variables are restored."""
 _NAMES = frozenset(
-    "data_format padding mode equation rounding_mode round_mode direction rnn_mode input_mode half_pixel_centers "
-    "coordinate_transformation_mode message container shared_name reduction_type method output_encoding".split()
+    [
+        "data_format",
+        "padding",
+        "mode",
+        "equation",
+        "rounding_mode",
+        "round_mode",
+        "direction",
+        "rnn_mode",
+        "input_mode",
+        "half_pixel_centers",
+        "coordinate_transformation_mode",
+        "message",
+        "container",
+        "shared_name",
+        "reduction_type",
+        "method",
+        "output_encoding",
+    ]
 )
 """Text attributes that choose how to calculate. Others may be names of files, addresses or Python functions."""
 _TEXT_AND_TABLES = frozenset(
-    "AsString StringLower StringToNumber StringUpper HashTableV2 LookupTableFindV2 LookupTableSizeV2 FIFOQueueV2 "
-    "IteratorGetNext IteratorV2 QueueDequeueV2 QueueDequeueManyV2 QueueDequeueUpToV2 CudnnRNN".split()
+    [
+        "AsString",
+        "StringLower",
+        "StringToNumber",
+        "StringUpper",
+        "HashTableV2",
+        "LookupTableFindV2",
+        "LookupTableSizeV2",
+        "FIFOQueueV2",
+        "IteratorGetNext",
+        "IteratorV2",
+        "QueueDequeueV2",
+        "QueueDequeueManyV2",
+        "QueueDequeueUpToV2",
+        "CudnnRNN",
+    ]
 )
 """Operators that tf2onnx has a rule for and that still give no model that runs by itself."""
-FOLDED = frozenset("Const Placeholder NoOp".split())
+FOLDED = frozenset(["Const", "Placeholder", "NoOp"])
 
 
 @cache
@@ -63,7 +122,6 @@ def _may_run(name: str) -> bool | None:
 @cache
 def _convertible() -> frozenset[str]:
     """Operators that tf2onnx converts to ONNX's own."""
-    import tf2onnx.onnx_opset
     from tf2onnx.handler import tf_op
 
     names = {name for version in tf_op.get_opsets()[""] for name in version if not name.startswith("TFL_")}

@@ -105,7 +105,10 @@ def _slice(graph: LiteGraph, operator: Operator) -> None:
     else:
         starts, lengths = graph.ints(begin), graph.ints(size)
         to_the_end = graph.node("Equal", lengths, graph.constant(-1, "int64"))
-        limits = starts, graph.node("Where", to_the_end, graph.constant(END, "int64"), graph.node("Add", starts, lengths))
+        limits = (
+            starts,
+            graph.node("Where", to_the_end, graph.constant(END, "int64"), graph.node("Add", starts, lengths)),
+        )
     graph.set(operator.outputs[0], graph.node("Slice", graph.value(source), *limits, axes))
 
 

@@ -293,7 +293,9 @@ class LiteGraph:
     def clipped(self, name: str, low: float, high: float) -> str:
         """The value within limits."""
         if np.isinf(high):
-            result: str = self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
+            result: str = (
+                self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
+            )
             return result
         result = self.node("Clip", name, self.constant(np.float32(low)), self.constant(np.float32(high)))
         return result
