@@ -86,7 +86,10 @@ def _corrected_output(value: onnx.ValueInfoProto, inputs: Sequence[TensorSpec], 
     declared = _declared(value)
     sizes = [_sizes_fed(inputs, feeds) for feeds, _ in probes.asked]
     rank = len(shapes[0])
-    told = declared if declared is not None and len(declared) == rank else (None,) * rank
+    told: Sequence[int | str | None] = (None,) * rank
+    if declared is not None and len(declared) == rank:
+        # What is named after a dimension that one size works for is of that size.
+        told = [probes.stiff.get(axis, axis) if isinstance(axis, str) else axis for axis in declared]
     seen: Shape = tuple(
         _axis(f"{value.name}.{axis}", told[axis], [shape[axis] for shape in shapes], sizes) for axis in range(rank)
     )
