@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import onnx
 
 from ortolan_convert.free_dims import axis_names
 
-_READ = 4096
-"""Constants below this many bytes may be shapes and axes, whose numbers shape inference needs."""
+_READ = 1024
+"""Constants of fewer numbers may be shapes and axes, which shape inference needs to know."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -162,7 +163,7 @@ def _contradicts_itself(model: onnx.ModelProto) -> bool:
     slim.graph.value_info.extend(model.graph.value_info)
     declared = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() < _READ:
+        if prod(tensor.dims) < _READ:
             slim.graph.initializer.append(tensor)
         elif tensor.name not in declared:
             # Of weights the shape alone is needed.

@@ -13,8 +13,8 @@ from onnx import inliner
 from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, SessionError
 from ortolan.types import SessionConfig
-from ortolan_convert.graph import IR_VERSION, OPSET
-from ortolan_convert.passes.quantizing import nodes, with_initializers
+from ortolan_convert.graph import OPSET
+from ortolan_convert.passes.quantizing import lift_constants, nodes
 from ortolan_convert.reference.declared import with_shapes_seen
 from ortolan_convert.reference.probes import SAME, probed
 from ortolan_convert.reference.quantized import already_smaller
@@ -22,7 +22,7 @@ from ortolan_convert.reference.simplify import simplified
 from ortolan_convert.reference.soundness import check_operators, check_weights, objections
 from ortolan_convert.reference.versions import at_supported_version, opset_of
 from ortolan_convert.sources.onnx_file import read_onnx
-from ortolan_convert.weight_file import BESIDE, write_files
+from ortolan_convert.weight_file import BESIDE, weight_bytes, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,9 +170,8 @@ class _Steps:
 
     def move_weights(self) -> None:
         """Put large weights beside the graph, from where they are mapped into memory."""
-        inside = sum(tensor.ByteSize() for tensor in self.model.graph.initializer)
         path, _ = self.file()
-        if not self.changed and inside >= BESIDE and path.stat().st_size >= BESIDE:
+        if not self.changed and weight_bytes(self.model) >= BESIDE and path.stat().st_size >= BESIDE:
             self.take(self.model)
 
     def _same(self, path: Path) -> bool:
@@ -189,9 +188,9 @@ def _remove(files: Mapping[str, Path]) -> None:
 
 
 def for_passes(reference: Reference) -> onnx.ModelProto:
-    """The reference as passes take it: constants as initializers, versions that the variants' operators are in."""
-    model = with_initializers(loaded(reference.source))
-    model.ir_version = min(max(model.ir_version, 8), max(IR_VERSION, model.ir_version))
+    """The reference as passes take it: constants as initializers."""
+    model = loaded(reference.source)
+    lift_constants(model)
     return model
 
 
