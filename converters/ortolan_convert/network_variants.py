@@ -209,7 +209,9 @@ class _Trial:
             return VariantReport(name=name, bytes=size, bundle_bytes=None, fidelity=None, left_out=reason)
         reason = objection(fidelity, self.max_drop, size, (larger.name, larger.bytes)) or ""
         if not reason:
-            return Made(name=name, files=files, fidelity=fidelity, accuracy=accuracy)
+            # Passes write operators of opset 11 and before: what runs the reference runs its variants.
+            oldest = larger.min_onnxruntime
+            return Made(name=name, files=files, fidelity=fidelity, accuracy=accuracy, min_onnxruntime=oldest)
         return VariantReport(
             name=name, bytes=size, bundle_bytes=None, fidelity=fidelity, accuracy=accuracy, left_out=reason
         )

@@ -16,7 +16,7 @@ from ortolan.types import SessionConfig
 from ortolan_convert.graph import OPSET
 from ortolan_convert.passes.quantizing import lift_constants, nodes
 from ortolan_convert.reference.declared import with_shapes_seen
-from ortolan_convert.reference.probes import SAME, probed
+from ortolan_convert.reference.probes import ANOTHER_OPSET, SAME, probed
 from ortolan_convert.reference.quantized import already_smaller
 from ortolan_convert.reference.simplify import simplified
 from ortolan_convert.reference.soundness import check_operators, check_weights, objections
@@ -100,7 +100,7 @@ def refined(
     if model.functions:
         steps.take(inliner.inline_local_functions(model))
     made, reason = at_supported_version(steps.model)
-    if made is not None and not steps.take(made):
+    if made is not None and not steps.take(made, tolerance=ANOTHER_OPSET):
         reason = "what ONNX's converter makes of it answers otherwise"
     if reason is not None:
         versions = f"opset {opset_of(model)}, IR version {model.ir_version}"
@@ -153,14 +153,17 @@ class _Steps:
         path = next(iter(self._files.values())) if not self.changed else self._files["model.onnx"]
         return path, sum(file.stat().st_size for file in self._files.values())
 
-    def take(self, model: onnx.ModelProto, *, smaller: int | None = None) -> bool:
-        """Go on with another form of the model if it answers the same and, where asked, takes no more bytes."""
+    def take(self, model: onnx.ModelProto, *, smaller: int | None = None, tolerance: float = SAME) -> bool:
+        """Go on with another form of the model if it answers the same and, where asked, takes no more bytes.
+
+        Files of the form before are removed; the file that was given stays.
+        """
         self._count += 1
         directory = self._room / f"step-{self._count}"
         directory.mkdir()
         files = write_files(model, directory)
         size = sum(file.stat().st_size for file in files.values())
-        if (smaller is not None and size > smaller) or not self._same(files["model.onnx"]):
+        if (smaller is not None and size > smaller) or not self._same(files["model.onnx"], tolerance):
             _remove(files)
             return False
         if self.changed:
@@ -174,10 +177,10 @@ class _Steps:
         if not self.changed and weight_bytes(self.model) >= BESIDE and path.stat().st_size >= BESIDE:
             self.take(self.model)
 
-    def _same(self, path: Path) -> bool:
+    def _same(self, path: Path, tolerance: float) -> bool:
         try:
             with closing(open_session(path, SessionConfig(threads=1))) as session:
-                return self._probes.unlike(session) <= SAME
+                return self._probes.unlike(session) <= tolerance
         except (ModelFileError, SessionError):
             return False
 
