@@ -128,7 +128,9 @@ def _from_hdf5(path: Path) -> _Description:
     if not isinstance(texts[0], str) or len(texts[0]) > LARGEST_DESCRIPTION:
         raise ConversionError(f"{path}: model_config: expected at most {LARGEST_DESCRIPTION} bytes of JSON")
     # Files of the first Keras have no version.
-    return _Description(_version(texts[1] if texts[1] is not None else "1.0.0", path), _json(texts[0], path, "model_config"))
+    return _Description(
+        _version(texts[1] if texts[1] is not None else "1.0.0", path), _json(texts[0], path, "model_config")
+    )
 
 
 def _json(text: str | bytes, path: Path, name: str) -> Any:
@@ -157,7 +159,9 @@ def _keras_for(version: str, path: Path) -> tuple[str, Any]:
         return "tf-keras", require("tf_keras", "tf-keras (Keras 2)", "tensorflow")
     keras = require("keras", "keras", "tensorflow")
     if major > int(keras.__version__.split(".")[0]):
-        raise UnsupportedError(f"{path}: saved by Keras {version}; the installed {keras.__version__} is older: upgrade it")
+        raise UnsupportedError(
+            f"{path}: saved by Keras {version}; the installed {keras.__version__} is older: upgrade it"
+        )
     if keras.backend.backend() != "tensorflow":
         raise UnsupportedError(
             f"{path}: Keras runs on {keras.backend.backend()!r} here; expected tensorflow: set KERAS_BACKEND=tensorflow"
@@ -204,9 +208,7 @@ class _Answering:
         if any(getattr(one, "sparse", False) or getattr(one, "ragged", False) for one in inputs):
             raise UnsupportedError(f"{path}: sparse or ragged inputs; expected dense ones")
         names = _unique([one.name.partition(":")[0].replace("/", "_") for one in inputs])
-        specs = [
-            tf.TensorSpec(one.shape, one.dtype, name) for one, name in zip(inputs, names, strict=True)
-        ]
+        specs = [tf.TensorSpec(one.shape, one.dtype, name) for one, name in zip(inputs, names, strict=True)]
         outputs: list[str] = []
 
         def answer(*tensors: Any) -> Any:
@@ -263,7 +265,9 @@ def _output_names(model: Any, found: Any, count: int) -> list[str]:
         return [str(name) for name in sorted(found)]
     names = getattr(model, "output_names", None)
     if names is None or len(names) != count:
-        names = [model.layers[-1].name] if count == 1 and model.layers else [f"output_{index}" for index in range(count)]
+        names = (
+            [model.layers[-1].name] if count == 1 and model.layers else [f"output_{index}" for index in range(count)]
+        )
     return [str(name).replace("/", "_") for name in names]
 
 

@@ -153,7 +153,9 @@ def _signature(definition: Any, name: str, path: Path) -> _Signature:
     if not definition.inputs or not definition.outputs:
         raise UnsupportedError(f"{path}: signature {name}: expected inputs and outputs, found none on one side")
     shapes = {
-        key: None if info.tensor_shape.unknown_rank else [dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim]
+        key: None
+        if info.tensor_shape.unknown_rank
+        else [dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim]
         for key, info in sorted(definition.inputs.items())
     }
     return _Signature(
@@ -207,7 +209,9 @@ class _Loaded:
     def open(cls, tf: Any, meta: Any, signature: _Signature, path: Path) -> _Loaded:
         saver = meta.saver_def
         kept = [name.partition(":")[0] for name in (*signature.outputs.values(), *signature.inputs.values())]
-        restoring = [saver.restore_op_name, saver.filename_tensor_name.partition(":")[0]] if saver.restore_op_name else []
+        restoring = (
+            [saver.restore_op_name, saver.filename_tensor_name.partition(":")[0]] if saver.restore_op_name else []
+        )
         pruned = tf.compat.v1.graph_util.extract_sub_graph(meta.graph_def, [*dict.fromkeys(kept + restoring)])
         for node in (*pruned.node, *(node for function in pruned.library.function for node in function.node_def)):
             node.device = ""
@@ -246,7 +250,9 @@ class _Loaded:
         )
         for name in sorted(shapes):
             if types[name].is_floating:
-                check_numbers(name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"), _as_float(reader.get_tensor(name)), self._path)
+                check_numbers(
+                    name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE"), _as_float(reader.get_tensor(name)), self._path
+                )
         self.session.run(saver.restore_op_name, {_tensor(saver.filename_tensor_name): prefix})
 
     def ask(self, feeds: Tensors) -> Tensors:
@@ -261,7 +267,9 @@ class _Loaded:
         try:
             answers: dict[str, Array] = self.session.run(dict(self._signature.outputs), given)
         except (tf.errors.OpError, ValueError) as error:
-            raise InputError(f"{self._path}: TensorFlow refuses a sample: {' '.join(str(error).split())[:300]}") from error
+            raise InputError(
+                f"{self._path}: TensorFlow refuses a sample: {' '.join(str(error).split())[:300]}"
+            ) from error
         return answers
 
     def close(self) -> None:

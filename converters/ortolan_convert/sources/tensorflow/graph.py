@@ -217,9 +217,7 @@ def _named(model: onnx.ModelProto, frozen: Frozen) -> onnx.ModelProto:
 def _declared(name: str, value: onnx.ValueInfoProto, shape: Sequence[int | None] | None) -> onnx.ValueInfoProto:
     if shape is None:
         return onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, None)
-    dims = [
-        size if size is not None else BATCH if axis == 0 else f"{name}_{axis}" for axis, size in enumerate(shape)
-    ]
+    dims = [size if size is not None else BATCH if axis == 0 else f"{name}_{axis}" for axis, size in enumerate(shape)]
     return onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, dims)
 
 
@@ -258,4 +256,3 @@ def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
                     _rename(inner, names)
     for entry in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
         entry.name = names.get(entry.name, entry.name)
-

@@ -38,13 +38,11 @@ def _is_integer(graph: LiteGraph, operator: Operator) -> bool:
 
 
 def _node(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
-    result: str = graph.node(kind, *names)
-    return result
+    return graph.node(kind, *names)
 
 
 def _negated(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
-    result: str = graph.node("Not", graph.node(kind, *names))
-    return result
+    return graph.node("Not", graph.node(kind, *names))
 
 
 def _clip(low: float, high: float, graph: LiteGraph, operator: Operator, name: str) -> str:
@@ -54,13 +52,11 @@ def _clip(low: float, high: float, graph: LiteGraph, operator: Operator, name: s
 
 
 def _reciprocal_root(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Reciprocal", graph.node("Sqrt", name))
-    return result
+    return graph.node("Reciprocal", graph.node("Sqrt", name))
 
 
 def _square(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Mul", name, name)
-    return result
+    return graph.node("Mul", name, name)
 
 
 def _squared_difference(graph: LiteGraph, operator: Operator, one: str, other: str) -> str:
@@ -68,13 +64,11 @@ def _squared_difference(graph: LiteGraph, operator: Operator, one: str, other: s
 
 
 def _leaky(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("LeakyRelu", name, alpha=float(operator.options.alpha))
-    return result
+    return graph.node("LeakyRelu", name, alpha=float(operator.options.alpha))
 
 
 def _gelu(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Gelu", name, approximate="tanh" if operator.options.approximate else "none")
-    return result
+    return graph.node("Gelu", name, approximate="tanh" if operator.options.approximate else "none")
 
 
 def _floor_divide(graph: LiteGraph, operator: Operator, one: str, other: str) -> str:

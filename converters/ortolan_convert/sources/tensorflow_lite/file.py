@@ -132,7 +132,15 @@ def read_lite(path: Path) -> LiteModel:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         return _Reader(content, path).model()
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, UnicodeDecodeError, OverflowError) as error:
+    except (
+        struct.error,
+        IndexError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        UnicodeDecodeError,
+        OverflowError,
+    ) as error:
         if isinstance(error, ConversionError):
             raise
         raise ConversionError(f"{path}: a TensorFlow Lite file that is damaged or cut short: {error}") from error
@@ -189,7 +197,9 @@ class _Reader:
             raise ConversionError(f"{self.path}: damaged: a tensor of {length} bytes in a file of {len(self.content)}")
         return memoryview(np.ascontiguousarray(buffer.DataAsNumpy()).tobytes())
 
-    def _subgraph(self, schema: Any, graph: Any, codes: Sequence[str], buffers: Sequence[memoryview | None]) -> Subgraph:
+    def _subgraph(
+        self, schema: Any, graph: Any, codes: Sequence[str], buffers: Sequence[memoryview | None]
+    ) -> Subgraph:
         tensors = tuple(self._tensor(graph.Tensors(i), buffers) for i in self._range(graph.TensorsLength(), "tensors"))
         operators = tuple(
             self._operator(schema, graph.Operators(i), i, codes, len(tensors))
@@ -273,10 +283,18 @@ class _Reader:
         return data
 
     def _quantization(self, found: Any, shape: Sequence[int | None], dtype: str, name: str) -> Quantization | None:
-        if found is None or not found.ScaleLength() or dtype not in {"int8", "uint8", "int16", "int32", "int4", "int64"}:
+        if (
+            found is None
+            or not found.ScaleLength()
+            or dtype not in {"int8", "uint8", "int16", "int32", "int4", "int64"}
+        ):
             return None
         scales = np.atleast_1d(np.array(found.ScaleAsNumpy(), np.float32))
-        zeros = np.atleast_1d(np.array(found.ZeroPointAsNumpy(), np.int64)) if found.ZeroPointLength() else np.zeros(1, np.int64)
+        zeros = (
+            np.atleast_1d(np.array(found.ZeroPointAsNumpy(), np.int64))
+            if found.ZeroPointLength()
+            else np.zeros(1, np.int64)
+        )
         axis = found.QuantizedDimension()
         per_axis = len(scales) > 1
         if per_axis and not (0 <= axis < len(shape) and shape[axis] == len(scales)):

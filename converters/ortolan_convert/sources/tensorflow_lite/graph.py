@@ -260,16 +260,19 @@ class LiteGraph:
 
     # Nodes
 
-    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add an operator of ONNX; the name of its output, or the names of several."""
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator of ONNX with one output; its name."""
+        return self.several(kind, *inputs, outputs=1, **attributes)[0]
+
+    def several(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Add an operator of ONNX with several outputs; their names."""
         names = [self.names.new(kind) for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def cast(self, name: str, dtype: str) -> str:
         """The value in another type."""
-        cast: str = self.node("Cast", name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-        return cast
+        return self.node("Cast", name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def activated(self, name: str, code: int, operator: Operator) -> str:
         """The value after the activation that is fused into an operator.
@@ -287,16 +290,13 @@ class LiteGraph:
             if low >= bounds[kind][0] and high <= bounds[kind][1]:
                 return name
             return self.clipped(name, *bounds[kind])
-        result: str = self.node("Tanh", name)
-        return result
+        return self.node("Tanh", name)
 
     def clipped(self, name: str, low: float, high: float) -> str:
         """The value within limits."""
-        if np.isinf(high):
-            result: str = self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
-            return result
-        result = self.node("Clip", name, self.constant(np.float32(low)), self.constant(np.float32(high)))
-        return result
+        if high < np.inf:
+            return self.node("Clip", name, self.constant(np.float32(low)), self.constant(np.float32(high)))
+        return self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
 
     def _limits(self, number: int) -> tuple[float, float]:
         tensor = self.tensor(number)
