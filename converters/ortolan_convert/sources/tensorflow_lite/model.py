@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ortolan.errors import UnsupportedError
+from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.graph import IR_VERSION
 from ortolan_convert.sources.tensorflow_lite import arrangement, elementwise, layers, recurrent, reductions
 from ortolan_convert.sources.tensorflow_lite.file import DTYPES
@@ -66,7 +66,10 @@ def onnx_of(model: LiteModel, signature: Signature, path: Path) -> onnx.ModelPro
         opset_imports=[helper.make_opsetid("", OPSET_OF_INT16 if wide else OPSET)],
         ir_version=IR_VERSION,
     )
-    onnx.checker.check_model(built)
+    try:
+        onnx.checker.check_model(built)
+    except onnx.checker.ValidationError as error:
+        raise ConversionError(f"{path}: damaged: {' '.join(str(error).split())[:300]}") from error
     return built
 
 
