@@ -1,4 +1,4 @@
-"""Files of TensorFlow and Keras that are damaged, hostile or of another time: refused in one line, and nothing of them runs."""
+"""Files of TensorFlow and Keras that are damaged, hostile or too new are refused in one line and run nothing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def refused(path: Path, room: Path, error: type[OrtolanError] = ConversionError,
     return message
 
 
-def rezipped(source: Path, target: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None) -> Path:
+def rezipped(
+    source: Path, target: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None
+) -> Path:
     """The archive with its members changed, and more of them."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as new:
         for name in old.namelist():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ortolan_convert.task_config import TaskConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from ortolan_convert.network import NetworkSource
     from ortolan_convert.sources.kinds import Kind
@@ -341,7 +341,9 @@ def test_quantized_tensorflow_lite(network: Any, mode: str, tmp_path: Path) -> N
     source = read(file, "tflite", tmp_path / "room")
     assert source.steps
     model = onnx.load(str(source.model))
-    kinds = {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1 and np.prod(tensor.dims) > 64}
+    kinds = {
+        tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1 and np.prod(tensor.dims) > 64
+    }
     assert onnx.TensorProto.FLOAT not in kinds
     ends = {value.type.tensor_type.elem_type for value in model.graph.output}
     assert ends == {{"int8": onnx.TensorProto.INT8, "uint8": onnx.TensorProto.UINT8}.get(mode, onnx.TensorProto.FLOAT)}

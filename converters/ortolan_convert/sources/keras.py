@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.packages import require
-from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
 from ortolan_convert.sources.tensorflow.keras_config import check_config
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,7 @@ def _from_hdf5(path: Path) -> _Description:
         version = content.attrs.get("keras_version")
         if config is None:
             raise UnsupportedError(
-                f"{path}: no model_config: weights alone, or not written by Keras; save the whole model: model.save(...)"
+                f"{path}: no model_config: weights alone, or not of Keras; save the whole model: model.save(...)"
             )
         check_contained(content, path)
     texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in (config, version)]
@@ -142,7 +142,7 @@ def _json(text: str | bytes, path: Path, name: str) -> Any:
 
 def _version(found: object, path: Path) -> str:
     text = str(found)
-    if not isinstance(found, str) or not text.split(".")[0].isdigit() or len(text) > 100:
+    if not isinstance(found, str) or not text.split(".", maxsplit=1)[0].isdigit() or len(text) > 100:
         raise ConversionError(f"{path}: keras_version: expected a version such as 3.8.0, found {found!r:.100}")
     return text
 
@@ -154,7 +154,7 @@ def _keras_for(version: str, path: Path) -> tuple[str, Any]:
         UnsupportedError: it is newer than the installed one, or Keras runs on another framework.
         MissingPackageError: it is not installed.
     """
-    major = int(version.split(".")[0])
+    major = int(version.split(".", maxsplit=1)[0])
     if major < 3:
         return "tf-keras", require("tf_keras", "tf-keras (Keras 2)", "tensorflow")
     keras = require("keras", "keras", "tensorflow")

@@ -15,9 +15,9 @@ import numpy as np
 
 from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
-from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,7 +291,7 @@ def _add_reads(tf: Any, graph: Any) -> None:
 
 
 def _as_float(array: Any) -> Any:
-    return array.astype(np.float32) if array.dtype.kind not in "f" else array
+    return array.astype(np.float32) if array.dtype.kind != "f" else array
 
 
 def _files(path: Path) -> tuple[Path, ...]:

@@ -11,8 +11,8 @@ import numpy as np
 from ortolan.errors import ConversionError, InputError
 from ortolan_convert.network import TOLERANCE, NetworkSource
 from ortolan_convert.sources.packages import require
-from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.saved_model import chosen_signature
+from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow_lite.file import Signature, read_lite
 from ortolan_convert.sources.tensorflow_lite.model import onnx_of
 from ortolan_convert.weight_file import tidy, write_model
@@ -29,10 +29,17 @@ STEPS = 4
 """Steps of a quantized output's scale that answers may be apart. TensorFlow Lite's own kernels (built-in, reference and
 XNNPACK) are up to 3 apart on networks of 2 to 17 layers: each rounds products in its own way."""
 ROUNDED = 0.02
-"""Tolerance where numbers are rounded to 8 bits within the graph: 5 steps of 256. Weights in int8 with numbers in float32
-(dynamic range quantization) are among that: TensorFlow Lite rounds what it multiplies them with, and ONNX does not."""
+"""Tolerance where numbers are rounded to 8 bits within the graph: 5 steps of 256. Weights in int8 with numbers in
+float32 (dynamic range quantization) are among that: TensorFlow Lite rounds what it multiplies them with."""
 _HYBRID = frozenset(
-    "FULLY_CONNECTED CONV_2D DEPTHWISE_CONV_2D BATCH_MATMUL UNIDIRECTIONAL_SEQUENCE_LSTM TRANSPOSE_CONV".split()
+    [
+        "FULLY_CONNECTED",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "BATCH_MATMUL",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "TRANSPOSE_CONV",
+    ]
 )
 
 

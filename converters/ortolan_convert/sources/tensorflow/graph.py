@@ -118,7 +118,7 @@ def _converted(frozen: Frozen, origin: Path) -> onnx.ModelProto:
     for node in model.graph.node:
         if node.domain not in {"", "ai.onnx"}:
             raise UnsupportedError(
-                f"{origin}: operator {node.op_type} of {node.name!r} needs the domain {node.domain}, which is not ONNX's"
+                f"{origin}: operator {node.op_type} of {node.name!r} needs {node.domain}, which is not ONNX's own"
             )
     return model
 

@@ -99,7 +99,7 @@ def _slice(graph: LiteGraph, operator: Operator) -> None:
     axes = graph.constant(list(range(graph.rank(source))), "int64")
     begins, sizes = graph.known(begin), graph.known(size)
     if begins is not None and sizes is not None:
-        ends = np.where(sizes == -1, END, begins.astype(np.int64) + sizes)
+        ends = np.where(sizes == -1, END, begins.astype(np.int64) + sizes.astype(np.int64))
         limits = graph.constant(begins, "int64"), graph.constant(ends, "int64")
     else:
         starts, lengths = graph.ints(begin), graph.ints(size)

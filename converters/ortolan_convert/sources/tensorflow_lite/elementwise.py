@@ -37,11 +37,11 @@ def _is_integer(graph: LiteGraph, operator: Operator) -> bool:
     return tensor.quantization is None and "int" in tensor.dtype
 
 
-def _node(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
+def _node(kind: str, graph: LiteGraph, _: Operator, *names: str) -> str:
     return graph.node(kind, *names)
 
 
-def _negated(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
+def _negated(kind: str, graph: LiteGraph, _: Operator, *names: str) -> str:
     return graph.node("Not", graph.node(kind, *names))
 
 
@@ -51,11 +51,11 @@ def _clip(low: float, high: float, graph: LiteGraph, operator: Operator, name: s
     return graph.activated(name, code, operator)
 
 
-def _reciprocal_root(graph: LiteGraph, operator: Operator, name: str) -> str:
+def _reciprocal_root(graph: LiteGraph, _: Operator, name: str) -> str:
     return graph.node("Reciprocal", graph.node("Sqrt", name))
 
 
-def _square(graph: LiteGraph, operator: Operator, name: str) -> str:
+def _square(graph: LiteGraph, _: Operator, name: str) -> str:
     return graph.node("Mul", name, name)
 
 

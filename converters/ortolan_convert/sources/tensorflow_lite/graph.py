@@ -1,7 +1,7 @@
 """Builds the ONNX graph of a TensorFlow Lite graph.
 
 Quantized tensors are real numbers here that are rounded to what their integers can say: QuantizeLinear and
-DequantizeLinear stand behind every operator that gives one (the QDQ form), which onnxruntime turns into integer kernels.
+DequantizeLinear stand behind every operator that gives one (the QDQ form), of which onnxruntime makes integer kernels.
 Constants stay as they are stored, with a DequantizeLinear or Cast behind them.
 
 Images are [batch, height, width, channels] in TensorFlow Lite and [batch, channels, height, width] in ONNX's layers. A
@@ -242,8 +242,7 @@ class LiteGraph:
         if quantization is None:
             return name
         if data.dtype == np.int64:
-            scales = quantization.scales.astype(np.float64)
-            return self.constant(np.asarray(arrange(data) * scales, np.float32))
+            return self.constant(arrange(data).astype(np.float64) * float(quantization.scales[0]), "float32")
         scales, zeros = quantization.scales, quantization.zero_points.astype(data.dtype)
         if len(scales) == 1:
             return self.node("DequantizeLinear", name, self.constant(scales[0]), self.constant(zeros[0]))
@@ -325,7 +324,8 @@ def _channels_first(array: Array) -> Array:
     if array.ndim == 0 or array.size == 1:
         return array.reshape(())
     full = array.reshape((1,) * (4 - array.ndim) + array.shape)
-    return full.transpose(TO_CHANNELS_FIRST)
+    turned: Array = full.transpose(TO_CHANNELS_FIRST)
+    return turned
 
 
 def _asked_by(node: onnx.NodeProto) -> set[str]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Signature, Tensor
 
 OPSET, OPSET_OF_INT16 = 20, 21
-"""onnxruntime 1.32 mixes up int8 and uint8 in some graphs of opset 21, where QuantizeLinear names its type; only there it
-knows int16."""
+"""onnxruntime 1.32 mixes up int8 and uint8 in some graphs of opset 21, where QuantizeLinear names its type; int16 needs
+it."""
 BATCH = "batch"
 """Name of the first axis of inputs where its size is free."""
 
