@@ -80,31 +80,26 @@ def unchanged(name: str, content: bytes) -> bytes:
 
 @pytest.mark.parametrize("api", [keras, tf_keras], ids=["keras-3", "keras-2"])
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
-def test_a_lambda_layer_needs_trust(api: Any, suffix: str, tmp_path: Path) -> None:
+def test_a_lambda_layer_needs_trust(api: Any, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its canary does not run without, however deep the layer is; with trust it does, and the model converts."""
     canary = tmp_path / "canary"
-
-    def bite(x: Any, where: str = str(canary)) -> Any:
-        from pathlib import Path
-
-        Path(where).write_text("ran")
-        return x * 2
-
-    model = small(api, small_inner(api, bite))
+    monkeypatch.setenv("ORTOLAN_CANARY", str(canary))
+    x = api.Input((3,))
+    bite = api.layers.Lambda(
+        lambda x: (__import__("pathlib").Path(__import__("os").environ["ORTOLAN_CANARY"]).touch(), x * 2)[1],
+        output_shape=(3,),
+        name="bite",
+    )
+    model = small(api, api.Model(x, bite(x)))
     file = tmp_path / f"model.{suffix}"
     with silenced():
         model.save(file)
-    canary.unlink()
+    canary.unlink(missing_ok=True)
     assert "layer 'bite'" in refused(file, tmp_path, TrustRequiredError)
     assert not canary.exists()
     report = convert(file, tmp_path / "trusted.bundle", trust=True)
     assert canary.exists()
     assert any("layer 'bite'" in warning for warning in report.warnings)
-
-
-def small_inner(api: Any, function: Callable[[Any], Any]) -> Any:
-    x = api.Input((3,))
-    return api.Model(x, api.layers.Lambda(lambda x, f=function: f(x), output_shape=(3,), name="bite")(x))
 
 
 @pytest.mark.parametrize(
