@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import os
 import warnings
@@ -13,6 +14,7 @@ import numpy as np
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, UnsupportedError
 from ortolan_convert.sources.huggingface import TOKENIZER
+from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,8 +27,22 @@ if TYPE_CHECKING:
 OPSET = 20
 """Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-HIDDEN, SCORES, PROBABILITIES = "last_hidden_state", "scores", "probabilities"
+HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
+    "last_hidden_state",
+    "sentence_embedding",
+    "scores",
+    "probabilities",
+    "logits",
+)
 _BATCH_TOKENS = 2048
+_CLASSES = {
+    "embedding": "AutoModel",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+}
+"""Task -> transformers' class that loads its models."""
+_OWN_MASKS: frozenset[str] = frozenset()
+"""Model types that take the mask as it comes only, one number for each token."""
 _OPTIONAL = ("pooler.", "embeddings.position_ids")
 """Parts that answers do not depend on: they may be missing in the file."""
 
@@ -41,6 +57,7 @@ class Transformer:
         tokenizer: of transformers, what the source framework uses.
         inputs: names of what the model takes of `INPUTS`.
         max_length: most tokens of a text.
+        head: of an embedding, the torch module of the layers after the pooling.
     """
 
     source: HuggingFaceSource
@@ -48,6 +65,15 @@ class Transformer:
     tokenizer: Any
     inputs: tuple[str, ...]
     max_length: int
+    head: Any = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        head = self.source.head
+        if head is not None:
+            return (VECTORS,) if head.pooling is None else (HIDDEN,)
+        return (SCORES, PROBABILITIES) if self.source.task == "text-classification" else (LOGITS,)
 
     @property
     def vocabulary(self) -> int:
@@ -66,26 +92,39 @@ class Transformer:
         """float32 [n, d]: the source's own embeddings, pooled and normalized as sentence-transformers does."""
         import torch
 
-        def pooled(fed: dict[str, Any]) -> Any:
-            hidden = self.model(**fed).last_hidden_state
-            vectors = _pooled(hidden, fed["attention_mask"], str(self.source.pooling))
-            return torch.nn.functional.normalize(vectors, dim=1) if self.source.normalize else vectors
+        head: Any = self.source.head
 
-        return self._answers(texts, pooled)
+        def vectors(fed: dict[str, Any]) -> Any:
+            found = self.head(pooled(self.model(**fed).last_hidden_state, fed["attention_mask"], head.poolings))
+            return torch.nn.functional.normalize(found, dim=1) if head.normalize else found
+
+        return np.stack(self._answers(self._tokenized(texts), vectors))
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [n, labels]: the source's own scores."""
-        return self._answers(texts, lambda fed: self.model(**fed).logits)
+        return np.stack(self._answers(self._tokenized(texts), lambda fed: self.model(**fed).logits))
 
-    def _answers(self, texts: Sequence[str], ask: Any) -> NDArray[np.float32]:
-        import torch
+    def token_logits(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """For each text float32 [tokens, labels]: the source's own scores of its tokens, special ones left out."""
+        encoded = self._tokenized(texts)
+        found = self._answers(encoded, lambda fed: self.model(**fed).logits)
+        kept = []
+        for rows, special in zip(found, encoded["special_tokens_mask"], strict=True):
+            own = rows[-len(special) :] if self.tokenizer.padding_side == "left" else rows[: len(special)]
+            kept.append(own[np.array(special) == 0])
+        return kept
 
+    def _tokenized(self, texts: Sequence[str]) -> Any:
         if self.source.lower_case:
             texts = [text.lower() for text in texts]
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        return self.tokenizer(list(texts), truncation=True, max_length=self.max_length, return_special_tokens_mask=True)
+
+    def _answers(self, encoded: Any, ask: Any) -> list[NDArray[np.float32]]:
+        import torch
+
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        order = sorted(range(len(texts)), key=lengths.__getitem__)
-        rows: list[Any] = [None] * len(texts)
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        rows: list[Any] = [None] * len(lengths)
         with torch.inference_mode():
             while order:
                 count = max(1, _BATCH_TOKENS // lengths[order[min(31, len(order) - 1)]])
@@ -94,7 +133,7 @@ class Transformer:
                 padded = self.tokenizer.pad(part, return_tensors="pt")
                 for i, row in zip(chosen, ask(dict(padded)).float().numpy(), strict=True):
                     rows[i] = row
-        return np.stack(rows)
+        return rows
 
     def export(self) -> onnx.ModelProto:
         """The model as an ONNX graph with free dimensions ``batch`` and ``sequence``, weights inside.
@@ -104,13 +143,12 @@ class Transformer:
         """
         import torch
 
-        module = _traced(self.model, self.inputs, classifier=self.source.task == "text-classification").eval()
+        module = _traced(self).eval()
         ids = torch.arange(14).reshape(2, 7) % self.vocabulary
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
         example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
         batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
-        outputs = [HIDDEN] if self.source.task == "embedding" else [SCORES, PROBABILITIES]
         with quiet():
             try:
                 program = torch.onnx.export(
@@ -119,7 +157,7 @@ class Transformer:
                     dynamo=True,
                     opset_version=OPSET,
                     input_names=list(self.inputs),
-                    output_names=outputs,
+                    output_names=list(self.outputs),
                     dynamic_shapes={"fed": tuple({0: batch, 1: sequence} for _ in example)},
                     optimize=True,
                     verbose=False,
@@ -144,9 +182,9 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
     """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     _require()
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    import transformers
 
-    kind: Any = AutoModel if source.task == "embedding" else AutoModelForSequenceClassification
+    kind: Any = getattr(transformers, _CLASSES[source.task])
     options = {"local_files_only": True, "trust_remote_code": source.remote_code}
     with quiet():
         try:
@@ -160,7 +198,7 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # reported below, by name
             )
-            tokenizer = AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
         except OrtolanError:
             raise
         except Exception as error:
@@ -173,9 +211,11 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
         raise UnsupportedError(f"{source.path}: expected {lacks}")
-    given = set(tokenizer.model_input_names)
+    # What the tokenizer gives, as far as the model takes it.
+    given = set(tokenizer.model_input_names) & set(inspect.signature(model.forward).parameters)
     inputs = tuple(name for name in INPUTS if name in given)
-    return Transformer(source, model.eval(), tokenizer, inputs, _max_length(source, tokenizer))
+    head = None if source.head is None else built_layers(source.head.layers)
+    return Transformer(source, model.eval(), tokenizer, inputs, _max_length(source, tokenizer), head)
 
 
 def _require() -> None:
@@ -204,38 +244,33 @@ def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
     return longest
 
 
-def _pooled(hidden: Any, mask: Any, pooling: str) -> Any:
-    """[batch, sequence, d] to [batch, d], as the module Pooling of sentence-transformers."""
+def _traced(transformer: Transformer) -> Any:
     import torch
 
-    weights = mask[:, :, None].to(hidden.dtype)
-    if pooling == "mean":
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-    if pooling == "max":
-        return hidden.masked_fill(weights == 0, -1e9).max(1).values
-    positions = torch.arange(mask.shape[1]).expand_as(mask)
-    chosen = (positions * mask).argmax(1) if pooling == "last" else mask.argmax(1)
-    return hidden[torch.arange(len(hidden)), chosen]
-
-
-def _traced(model: Any, inputs: tuple[str, ...], *, classifier: bool) -> Any:
-    import torch
+    source, inputs = transformer.source, transformer.inputs
 
     class Traced(torch.nn.Module):  # type: ignore[misc]  # torch is optional, and so without types
         """The model with the mask made plain, and the outputs that the task names."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = transformer.model
+            self.head = transformer.head
 
         def forward(self, *fed: Any) -> Any:
             named = dict(zip(inputs, fed, strict=True))
-            # In the form that attention adds: the library's own way to make it takes twenty operators.
-            mask = named["attention_mask"][:, None, None, :].to(torch.float32)
-            named["attention_mask"] = (1.0 - mask) * torch.finfo(torch.float32).min
+            mask = named["attention_mask"]
+            if source.config.get("model_type") not in _OWN_MASKS:
+                # In the form that attention adds: the library's own way to make it takes twenty operators.
+                added = mask[:, None, None, :].to(torch.float32)
+                named["attention_mask"] = (1.0 - added) * torch.finfo(torch.float32).min
             found = self.model(**named)
-            if classifier:
+            if source.task == "text-classification":
                 return found.logits, torch.softmax(found.logits, dim=-1)
+            if source.head is None:
+                return found.logits
+            if source.head.pooling is None:
+                return self.head(pooled(found.last_hidden_state, mask, source.head.poolings))
             return found.last_hidden_state
 
     return Traced()
