@@ -41,8 +41,8 @@ _CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
 }
 """Task -> transformers' class that loads its models."""
-_OWN_MASKS: frozenset[str] = frozenset()
-"""Model types that take the mask as it comes only, one number for each token."""
+_SAME = 1e-4
+"""What two ways to give a mask may differ by, relative to the larger of 1 and the largest number."""
 _OPTIONAL = ("pooler.", "embeddings.position_ids")
 """Parts that answers do not depend on: they may be missing in the file."""
 
@@ -143,11 +143,11 @@ class Transformer:
         """
         import torch
 
-        module = _traced(self).eval()
         ids = torch.arange(14).reshape(2, 7) % self.vocabulary
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
         example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
+        module = self._traced_as_asked(example)
         batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
         with quiet():
             try:
@@ -171,6 +171,39 @@ class Transformer:
                 raise UnsupportedError(f"{self.source.path}: torch exported nothing")
             exported: onnx.ModelProto = program.model_proto
             return exported
+
+
+    def _traced_as_asked(self, example: tuple[Any, ...]) -> Any:
+        """The module to export, with the mask in the cheapest form that gives the model's own answers.
+
+        Raises:
+            UnsupportedError: none does.
+        """
+        import torch
+
+        named = dict(zip(self.inputs, example, strict=True))
+        mask = named["attention_mask"].bool()
+        reason = "its answers change when it is traced"
+        with torch.inference_mode(), quiet():
+            found = self.model(**named)
+            expected = found.last_hidden_state if self.source.head is not None else found.logits
+            if self.source.head is not None and self.source.head.pooling is None:
+                expected = self.head(pooled(expected, named["attention_mask"], self.source.head.poolings))
+            for added in (True, False):
+                module = _traced(self, added=added).eval()
+                try:
+                    found = module(*example)
+                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+                    reason = " ".join(str(error).split())[:200]
+                    continue
+                ours = found[0] if isinstance(found, tuple) else found
+                theirs = expected
+                if ours.shape == theirs.shape and ours.ndim == 3:  # padding's own numbers do not matter
+                    ours, theirs = ours[mask], theirs[mask]
+                scale = max(1.0, float(theirs.abs().max()))
+                if ours.shape == theirs.shape and float((ours - theirs).abs().max()) <= _SAME * scale:
+                    return module
+        raise UnsupportedError(f"{self.source.path}: {type(self.model).__name__} cannot be converted: {reason}")
 
 
 def load_transformer(source: HuggingFaceSource) -> Transformer:
@@ -244,13 +277,20 @@ def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
     return longest
 
 
-def _traced(transformer: Transformer) -> Any:
+def _traced(transformer: Transformer, *, added: bool) -> Any:
+    """The module to export.
+
+    Args:
+        transformer: the model.
+        added: whether the mask is given in the form that attention adds, which spares the twenty operators of the
+            library's own way to make it; not all models take it.
+    """
     import torch
 
     source, inputs = transformer.source, transformer.inputs
 
     class Traced(torch.nn.Module):  # type: ignore[misc]  # torch is optional, and so without types
-        """The model with the mask made plain, and the outputs that the task names."""
+        """The model with the outputs that the task names."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -260,10 +300,9 @@ def _traced(transformer: Transformer) -> Any:
         def forward(self, *fed: Any) -> Any:
             named = dict(zip(inputs, fed, strict=True))
             mask = named["attention_mask"]
-            if source.config.get("model_type") not in _OWN_MASKS:
-                # In the form that attention adds: the library's own way to make it takes twenty operators.
-                added = mask[:, None, None, :].to(torch.float32)
-                named["attention_mask"] = (1.0 - added) * torch.finfo(torch.float32).min
+            if added:
+                numbers = mask[:, None, None, :].to(torch.float32)
+                named["attention_mask"] = (1.0 - numbers) * torch.finfo(torch.float32).min
             found = self.model(**named)
             if source.task == "text-classification":
                 return found.logits, torch.softmax(found.logits, dim=-1)
