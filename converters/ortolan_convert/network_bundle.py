@@ -66,7 +66,7 @@ def convert_network(request: Request) -> ConversionReport:
         with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
             request.progress("reading the model")
             network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
-            return _convert(network, request, settings)
+            return _convert(network, request, network.settings or settings)
     except OSError as error:
         if isinstance(error, StorageError):
             raise

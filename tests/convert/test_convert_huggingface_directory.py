@@ -176,7 +176,7 @@ def test_a_pickled_layer_needs_trust(directory: Any) -> None:
     """As the model's own weights do."""
     files = {"2_Dense__config_json": DENSE, "2_Dense__pytorch_model.bin": "x"}
     path = directory(modules_json=modules_of("Transformer", "Pooling", "Dense"), **files)
-    with pytest.raises(TrustRequiredError, match="2_Dense/pytorch_model.bin: a PyTorch pickle"):
+    with pytest.raises(TrustRequiredError, match=r"2_Dense/pytorch_model\.bin: a PyTorch pickle"):
         read_huggingface(path, trust=False)
     assert read_huggingface(path, trust=True).files[-2].name == "pytorch_model.bin"
 
@@ -240,7 +240,7 @@ def test_a_pooling_that_the_user_says(directory: Any, tmp_path: Path) -> None:
     file = tmp_path / "task.yaml"
     path = directory(modules_json=None)
     file.write_text("{task: embedding, config: {pooling: sum}}")
-    with pytest.raises(UsageError, match="config.pooling: expected one of mean, cls, max, last, found 'sum'"):
+    with pytest.raises(UsageError, match=r"config\.pooling: expected one of mean, cls, max, last, found 'sum'"):
         convert(path, tmp_path / "out.bundle", config=file)
 
 

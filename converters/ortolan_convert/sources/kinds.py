@@ -71,6 +71,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="transformers",
         modules={**_ONNX, "tokenizers": "tokenizers"},
         converter="ortolan_convert.huggingface_bundle:convert_huggingface",
+        reader="ortolan_convert.sources.huggingface_image:read_network",
     ),
     "saved-model": KindRow(
         title="a TensorFlow SavedModel",

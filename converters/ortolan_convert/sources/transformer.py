@@ -18,6 +18,7 @@ from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -149,29 +150,8 @@ class Transformer:
         example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
         module = self._traced_as_asked(example)
         batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
-        with quiet():
-            try:
-                program = torch.onnx.export(
-                    module,
-                    example,
-                    dynamo=True,
-                    opset_version=OPSET,
-                    input_names=list(self.inputs),
-                    output_names=list(self.outputs),
-                    dynamic_shapes={"fed": tuple({0: batch, 1: sequence} for _ in example)},
-                    optimize=True,
-                    verbose=False,
-                )
-            except Exception as error:
-                reason = " ".join(str(error).split())[:300]
-                raise UnsupportedError(
-                    f"{self.source.path}: torch cannot export the model to ONNX: {reason}"
-                ) from error
-            if program is None:
-                raise UnsupportedError(f"{self.source.path}: torch exported nothing")
-            exported: onnx.ModelProto = program.model_proto
-            return exported
-
+        shapes = {"fed": tuple({0: batch, 1: sequence} for _ in example)}
+        return exported(self.source.path, module, example, (self.inputs, self.outputs), shapes)
 
     def _traced_as_asked(self, example: tuple[Any, ...]) -> Any:
         """The module to export, with the mask in the cheapest form that gives the model's own answers.
@@ -213,34 +193,12 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
         MissingPackageError: torch, transformers or another package is missing.
         ConversionError: the weights or the tokenizer are damaged or incomplete.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    _require()
+    require_transformers()
     import transformers
 
-    kind: Any = getattr(transformers, _CLASSES[source.task])
-    options = {"local_files_only": True, "trust_remote_code": source.remote_code}
-    with quiet():
-        try:
-            # Attention written out exports to fewer operators, which onnxruntime fuses.
-            model, report = kind.from_pretrained(
-                str(source.path),
-                **options,
-                attn_implementation="eager",
-                dtype="float32",
-                use_safetensors=not source.pickled,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported below, by name
-            )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
-        except OrtolanError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise ConversionError(f"{source.path}: transformers cannot load it ({reason})") from error
-    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(_OPTIONAL)]
-    if missing or report.get("mismatched_keys"):
-        names = ", ".join([*missing, *map(str, report.get("mismatched_keys") or ())][:5])
-        raise ConversionError(f"{source.path}: the weights lack what the configuration asks for: {names}")
+    model = loaded_model(source, getattr(transformers, _CLASSES[source.task]))
+    with quiet(), _loading(source):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.path), **_options(source), use_fast=True)
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
         raise UnsupportedError(f"{source.path}: expected {lacks}")
@@ -248,10 +206,91 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
     given = set(tokenizer.model_input_names) & set(inspect.signature(model.forward).parameters)
     inputs = tuple(name for name in INPUTS if name in given)
     head = None if source.head is None else built_layers(source.head.layers)
-    return Transformer(source, model.eval(), tokenizer, inputs, _max_length(source, tokenizer), head)
+    return Transformer(source, model, tokenizer, inputs, _max_length(source, tokenizer), head)
 
 
-def _require() -> None:
+def exported(
+    where: Path, module: Any, example: tuple[Any, ...], names: tuple[Sequence[str], Sequence[str]], shapes: Any
+) -> onnx.ModelProto:
+    """A torch module as an ONNX graph, weights inside.
+
+    Args:
+        where: for messages.
+        module: the module.
+        example: what it is called with.
+        names: of its inputs and of its outputs.
+        shapes: free dimensions, as ``torch.onnx.export`` takes them.
+
+    Raises:
+        UnsupportedError: torch cannot export it.
+    """
+    import torch
+
+    with quiet():
+        try:
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(names[0]),
+                output_names=list(names[1]),
+                dynamic_shapes=shapes,
+                optimize=True,
+                verbose=False,
+            )
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise UnsupportedError(f"{where}: torch cannot export the model to ONNX: {reason}") from error
+    if program is None:
+        raise UnsupportedError(f"{where}: torch exported nothing")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def loaded_model(source: HuggingFaceSource, kind: Any) -> Any:
+    """The torch module of a directory, complete and in float32.
+
+    Raises:
+        ConversionError: the weights are damaged or incomplete.
+    """
+    with quiet(), _loading(source):
+        # Attention written out exports to fewer operators, which onnxruntime fuses.
+        model, report = kind.from_pretrained(
+            str(source.path),
+            **_options(source),
+            attn_implementation="eager",
+            dtype="float32",
+            use_safetensors=not source.pickled,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+        )
+    missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(_OPTIONAL)]
+    if missing or report.get("mismatched_keys"):
+        names = ", ".join([*missing, *map(str, report.get("mismatched_keys") or ())][:5])
+        raise ConversionError(f"{source.path}: the weights lack what the configuration asks for: {names}")
+    return model.eval()
+
+
+def _options(source: HuggingFaceSource) -> dict[str, bool]:
+    return {"local_files_only": True, "trust_remote_code": source.remote_code}
+
+
+@contextlib.contextmanager
+def _loading(source: HuggingFaceSource) -> Iterator[None]:
+    """Errors of transformers as one of ours."""
+    try:
+        yield
+    except OrtolanError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise ConversionError(f"{source.path}: transformers cannot load it ({reason})") from error
+
+
+def require_transformers() -> None:
+    """Raise MissingPackageError where what loading a model takes cannot be imported."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import onnxscript
         import safetensors
