@@ -15,7 +15,7 @@ from ortolan_convert.provenance import installed
 from ortolan_convert.sources.huggingface import PROCESSOR, HuggingFaceSource, read_huggingface
 from ortolan_convert.sources.image_processor import check_pixels, image_input, made_up_images
 from ortolan_convert.sources.json_file import read_json
-from ortolan_convert.sources.transformer import LOGITS, exported, loaded_model, quiet, require_transformers
+from ortolan_convert.sources.transformer import LOGITS, exported, loaded_model, one_line, quiet, require_transformers
 from ortolan_convert.task_config import TaskConfig
 from ortolan_convert.weight_file import tidy, write_model
 
@@ -112,8 +112,7 @@ def _processor(source: HuggingFaceSource, *, trust: bool) -> Any:
                 str(source.path), local_files_only=True, trust_remote_code=trust, backend="pil"
             )
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise ConversionError(f"{file}: transformers cannot load the image processor ({reason})") from error
+        raise ConversionError(f"{file}: transformers cannot load the image processor ({one_line(error)})") from error
 
 
 def _given(samples: Path | None, channels: int) -> list[Any]:
@@ -149,12 +148,13 @@ def _exported(source: HuggingFaceSource, model: Any, shape: tuple[int, int | Non
     pixels = torch.randn(2, *(side or 1 for side in shape), generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode(), quiet():
-            model(pixel_values=pixels)
+            numbers = model(pixel_values=pixels).logits.shape[-1]
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise UnsupportedError(
             f"{source.path}: the model does not take images of the size that {PROCESSOR} makes, "
-            f"{shape[1]}x{shape[2]}: {reason}"
+            f"{shape[1]}x{shape[2]}: {one_line(error)}"
         ) from error
+    if numbers != len(source.labels):
+        raise ConversionError(f"{source.path}: the model gives {numbers} numbers, id2label names {len(source.labels)}")
     shapes = {PIXELS: {0: torch.export.Dim("batch", min=1)}}
     return exported(source.path, Traced().eval(), (pixels,), ((PIXELS,), (LOGITS,)), shapes)

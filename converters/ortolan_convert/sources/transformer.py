@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ortolan_convert.sources.huggingface import TOKENIZER
 from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import onnx
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 OPSET = 20
 """Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+MASK = "attention_mask"
+INPUTS = ("input_ids", MASK, "token_type_ids")
 HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
     "last_hidden_state",
     "sentence_embedding",
@@ -36,12 +38,15 @@ HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
     "logits",
 )
 _BATCH_TOKENS = 2048
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _CLASSES = {
     "embedding": "AutoModel",
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
 }
 """Task -> transformers' class that loads its models."""
+_BESIDE_TEXT = {"bbox", "xpath_tags_seq", "pixel_values", "entity_ids"}
+"""What models take that read pages or know entities; without it they would answer as if nothing stood anywhere."""
 _SAME = 1e-4
 """What two ways to give a mask may differ by, relative to the larger of 1 and the largest number."""
 _OPTIONAL = ("pooler.", "embeddings.position_ids")
@@ -79,7 +84,7 @@ class Transformer:
     @property
     def vocabulary(self) -> int:
         """Rows of the token embedding."""
-        return int(self.model.get_input_embeddings().num_embeddings)
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     def tokenizer_json(self) -> bytes:
         """The tokenizer for the runtime: the directory's own file, or what transformers makes of its other files."""
@@ -96,7 +101,7 @@ class Transformer:
         head: Any = self.source.head
 
         def vectors(fed: dict[str, Any]) -> Any:
-            found = self.head(pooled(self.model(**fed).last_hidden_state, fed["attention_mask"], head.poolings))
+            found = self.head(pooled(self.model(**fed).last_hidden_state, _mask(fed), head.poolings))
             return torch.nn.functional.normalize(found, dim=1) if head.normalize else found
 
         return np.stack(self._answers(self._tokenized(texts), vectors))
@@ -129,10 +134,19 @@ class Transformer:
         with torch.inference_mode():
             while order:
                 count = max(1, _BATCH_TOKENS // lengths[order[min(31, len(order) - 1)]])
+                if MASK not in self.inputs:  # nothing can be padded
+                    count = sum(lengths[i] == lengths[order[0]] for i in order[:count])
                 chosen, order = order[:count], order[count:]
                 part = {name: [encoded[name][i] for i in chosen] for name in self.inputs}
                 padded = self.tokenizer.pad(part, return_tensors="pt")
-                for i, row in zip(chosen, ask(dict(padded)).float().numpy(), strict=True):
+                try:
+                    answers = ask(dict(padded)).float().numpy()
+                except Exception as error:
+                    name = type(self.model).__name__
+                    raise ConversionError(
+                        f"{self.source.path}: {name} fails on texts of {lengths[chosen[-1]]} tokens: {one_line(error)}"
+                    ) from error
+                for i, row in zip(chosen, answers, strict=True):
                     rows[i] = row
         return rows
 
@@ -147,43 +161,51 @@ class Transformer:
         ids = torch.arange(14).reshape(2, 7) % self.vocabulary
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
-        example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
+        tensors = {"input_ids": ids, MASK: mask, "token_type_ids": torch.zeros_like(ids)}
+        example = tuple(tensors[name] for name in self.inputs)
         module = self._traced_as_asked(example)
         batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
         shapes = {"fed": tuple({0: batch, 1: sequence} for _ in example)}
-        return exported(self.source.path, module, example, (self.inputs, self.outputs), shapes)
+        model = exported(self.source.path, module, example, (self.inputs, self.outputs), shapes)
+        for spec in model.graph.input:
+            if any(dim.HasField("dim_value") for dim in spec.type.tensor_type.shape.dim):
+                name = type(self.model).__name__
+                raise UnsupportedError(f"{self.source.path}: torch exports {name} for texts of one length only")
+        return model
 
     def _traced_as_asked(self, example: tuple[Any, ...]) -> Any:
         """The module to export, with the mask in the cheapest form that gives the model's own answers.
 
         Raises:
-            UnsupportedError: none does.
+            UnsupportedError: the model fails.
         """
+        module = _traced(self, added=False).eval()
+        expected = self._first_output(module, example)
+        if MASK not in self.inputs:
+            return module
+        cheaper = _traced(self, added=True).eval()
+        try:
+            found = self._first_output(cheaper, example)
+        except UnsupportedError:
+            return module
+        if found.shape != expected.shape:
+            return module
+        if found.ndim == 3:  # padding's own numbers do not matter
+            kept = example[self.inputs.index(MASK)].bool()
+            found, expected = found[kept], expected[kept]
+        scale = max(1.0, float(expected.abs().max()))
+        return cheaper if float((found - expected).abs().max()) <= _SAME * scale else module
+
+    def _first_output(self, module: Any, example: tuple[Any, ...]) -> Any:
         import torch
 
-        named = dict(zip(self.inputs, example, strict=True))
-        mask = named["attention_mask"].bool()
-        reason = "its answers change when it is traced"
-        with torch.inference_mode(), quiet():
-            found = self.model(**named)
-            expected = found.last_hidden_state if self.source.head is not None else found.logits
-            if self.source.head is not None and self.source.head.pooling is None:
-                expected = self.head(pooled(expected, named["attention_mask"], self.source.head.poolings))
-            for added in (True, False):
-                module = _traced(self, added=added).eval()
-                try:
-                    found = module(*example)
-                except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-                    reason = " ".join(str(error).split())[:200]
-                    continue
-                ours = found[0] if isinstance(found, tuple) else found
-                theirs = expected
-                if ours.shape == theirs.shape and ours.ndim == 3:  # padding's own numbers do not matter
-                    ours, theirs = ours[mask], theirs[mask]
-                scale = max(1.0, float(theirs.abs().max()))
-                if ours.shape == theirs.shape and float((ours - theirs).abs().max()) <= _SAME * scale:
-                    return module
-        raise UnsupportedError(f"{self.source.path}: {type(self.model).__name__} cannot be converted: {reason}")
+        try:
+            with torch.inference_mode(), quiet():
+                found = module(*example)
+        except Exception as error:
+            name, reason = type(self.model).__name__, one_line(error)
+            raise UnsupportedError(f"{self.source.path}: {name} does not take plain texts: {reason}") from error
+        return found[0] if isinstance(found, tuple) else found
 
 
 def load_transformer(source: HuggingFaceSource) -> Transformer:
@@ -202,9 +224,17 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
         raise UnsupportedError(f"{source.path}: expected {lacks}")
+    taken = set(inspect.signature(model.forward).parameters)
+    if more := sorted(taken & _BESIDE_TEXT):
+        raise UnsupportedError(
+            f"{source.path}: {type(model).__name__} takes more than texts ({', '.join(more)}): cannot be converted"
+        )
     # What the tokenizer gives, as far as the model takes it.
-    given = set(tokenizer.model_input_names) & set(inspect.signature(model.forward).parameters)
+    given = set(tokenizer.model_input_names) & taken
     inputs = tuple(name for name in INPUTS if name in given)
+    if MASK in inputs and _padding_counts(model, inputs):
+        # Without a mask nothing is padded, here and on the device.
+        inputs = tuple(name for name in inputs if name != MASK)
     head = None if source.head is None else built_layers(source.head.layers)
     return Transformer(source, model, tokenizer, inputs, _max_length(source, tokenizer), head)
 
@@ -240,7 +270,7 @@ def exported(
                 verbose=False,
             )
         except Exception as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = one_line(error.__cause__ or error)
             raise UnsupportedError(f"{where}: torch cannot export the model to ONNX: {reason}") from error
     if program is None:
         raise UnsupportedError(f"{where}: torch exported nothing")
@@ -284,8 +314,29 @@ def _loading(source: HuggingFaceSource) -> Iterator[None]:
     except OrtolanError:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise ConversionError(f"{source.path}: transformers cannot load it ({reason})") from error
+        raise ConversionError(f"{source.path}: transformers cannot load it ({one_line(error)})") from error
+
+
+def _padding_counts(model: Any, inputs: tuple[str, ...]) -> bool:
+    """Whether a text's answers depend on the padding beside it, masked as it is: convolutions see it, for one."""
+    import torch
+
+    ids = torch.arange(7)[None] % int(model.get_input_embeddings().weight.shape[0])
+    mask = (torch.arange(7) < 5).long()[None]
+    tensors = {"input_ids": ids, MASK: mask, "token_type_ids": torch.zeros_like(ids)}
+    try:
+        with torch.inference_mode(), quiet():
+            padded, alone = (
+                model(**{name: tensors[name][:, :length] for name in inputs}).to_tuple()[0] for length in (7, 5)
+            )
+    except Exception as error:
+        name = type(model).__name__
+        raise UnsupportedError(f"{name} does not take plain texts: {one_line(error)}") from error
+    if padded.ndim == 3:
+        padded = padded[:, :5]
+    return padded.shape != alone.shape or not float((padded - alone).abs().max()) <= _SAME * max(
+        1.0, float(alone.abs().max())
+    )
 
 
 def require_transformers() -> None:
@@ -316,6 +367,19 @@ def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
     return longest
 
 
+def _mask(fed: Mapping[str, Any]) -> Any:
+    """[batch, sequence] of ones and zeros; all ones where the model takes no mask."""
+    import torch
+
+    return fed[MASK] if MASK in fed else torch.ones_like(fed["input_ids"])
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, for a message: without colors and line breaks, shortened."""
+    text = " ".join(_COLORS.sub("", str(error)).split())[:300]
+    return f"{type(error).__name__}: {text}"
+
+
 def _traced(transformer: Transformer, *, added: bool) -> Any:
     """The module to export.
 
@@ -338,10 +402,10 @@ def _traced(transformer: Transformer, *, added: bool) -> Any:
 
         def forward(self, *fed: Any) -> Any:
             named = dict(zip(inputs, fed, strict=True))
-            mask = named["attention_mask"]
+            mask = _mask(named)
             if added:
                 numbers = mask[:, None, None, :].to(torch.float32)
-                named["attention_mask"] = (1.0 - numbers) * torch.finfo(torch.float32).min
+                named[MASK] = (1.0 - numbers) * torch.finfo(torch.float32).min
             found = self.model(**named)
             if source.task == "text-classification":
                 return found.logits, torch.softmax(found.logits, dim=-1)
