@@ -176,9 +176,10 @@ def test_what_is_not_seen_is_said(make: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("text", ["", " \t\n", "in in", "👍"])
 def test_texts_without_spans(make: Callable[..., Any], text: str) -> None:
     """None is no error."""
-    runner, _ = make()
-    assert runner.answer(text).spans == ()
-    runner.warm_up()
+    for aggregation in ("none", "simple", "first", "average", "max"):
+        runner, _ = make(aggregation=aggregation)
+        assert runner.answer(text).spans == ()
+        runner.warm_up()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import logging
 import os
 import re
@@ -420,12 +421,12 @@ def _traced(transformer: Transformer, *, added: bool) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Neither warnings nor progress bars of the libraries: what matters is reported as an error or by comparison."""
+    """Neither warnings, progress bars nor prints of the libraries: what matters is an error, or found by comparison."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from transformers.utils import logging as library
 
     library.set_verbosity_error()
     library.disable_progress_bar()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

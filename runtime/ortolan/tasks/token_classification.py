@@ -21,6 +21,7 @@ A span's score is the mean over its tokens or words.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ortolan.bundle.fields import Record, array, choice, integer, optional
@@ -252,7 +253,7 @@ class TokenClassificationRunner:
                 within = start > 0 and " " not in text[start - 1 : start + 1]
             if not within or number == 0:
                 starts.append(number)
-        return [slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(kept)], strict=True)]
+        return [slice(*bounds) for bounds in pairwise([*starts, len(kept)])]
 
     def _groups(self, pieces: Sequence[_Piece]) -> list[list[_Piece]]:
         """Neighbors of one kind."""
