@@ -16,7 +16,7 @@ from ortolan.bundle.write import write_bundle
 from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
-from ortolan.errors import InputError, ParityError, SessionError, StorageError, UsageError
+from ortolan.errors import InputError, OrtolanError, ParityError, SessionError, StorageError, UsageError
 from ortolan.inputs.datafile import files_below, read_arrays, read_texts
 from ortolan.inputs.table_file import read_table
 from ortolan.inputs.tokens import read_tokenizer
@@ -68,7 +68,7 @@ def convert_network(request: Request) -> ConversionReport:
             network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
             return _convert(network, request, network.settings or settings)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, OrtolanError):  # some are of the kind that the system raises
             raise
         raise StorageError(f"{request.target.parent}: cannot be written: {error.strerror or error}") from error
 
