@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class NetworkSource:
         notes: what a user should know, one sentence each.
         tolerance: see :data:`TOLERANCE`.
         settings: the task, where the artifact says it itself; None where only a description does.
+        steps: what a number of an output may differ by all the same, by output: a quantized one moves by whole steps.
     """
 
     framework: str
@@ -50,3 +51,4 @@ class NetworkSource:
     notes: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
     settings: TaskConfig | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
