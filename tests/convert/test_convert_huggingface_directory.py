@@ -244,20 +244,6 @@ def test_a_pooling_that_the_user_says(directory: Any, tmp_path: Path) -> None:
         convert(path, tmp_path / "out.bundle", config=file)
 
 
-def test_an_adapter_is_recognized(tmp_path: Path) -> None:
-    """It has no weights of a model, and says what to do."""
-    (tmp_path / "adapter_config.json").write_text("{}")
-    assert recognise(tmp_path) == "huggingface"
-    with pytest.raises(UnsupportedError, match=r"an adapter \(PEFT\) .*merge_and_unload"):
-        read_huggingface(tmp_path, trust=False)
-
-
-def test_a_classifier(directory: Any) -> None:
-    """Its labels are in the order of its outputs."""
-    found = read_huggingface(directory(modules_json=None, config_json=CLASSIFIER), trust=False)
-    assert (found.task, found.labels, found.head) == ("text-classification", ("bad", "good"), None)
-
-
 @pytest.mark.parametrize(
     ("files", "kind", "message"),
     [

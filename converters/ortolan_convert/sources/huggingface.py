@@ -88,8 +88,8 @@ class HuggingFaceSource:
 
 
 def is_huggingface(path: Path) -> bool:
-    """Whether a directory is a model of Hugging Face or sentence-transformers, or an adapter to one."""
-    return any((path / name).is_file() for name in (MODULES, CONFIG, ADAPTER))
+    """Whether a directory is a model of Hugging Face or sentence-transformers."""
+    return (path / MODULES).is_file() or (path / CONFIG).is_file()
 
 
 def read_huggingface(path: Path, *, trust: bool, head: SentenceHead | None = None) -> HuggingFaceSource:
