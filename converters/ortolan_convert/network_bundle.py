@@ -16,7 +16,7 @@ from ortolan.bundle.write import write_bundle
 from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.engine.session import open_session
-from ortolan.errors import InputError, ParityError, SessionError, StorageError, UsageError
+from ortolan.errors import InputError, OrtolanError, ParityError, SessionError, StorageError, UsageError
 from ortolan.inputs.datafile import files_below, read_arrays, read_texts
 from ortolan.inputs.table_file import read_table
 from ortolan.inputs.tokens import read_tokenizer
@@ -73,7 +73,7 @@ def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
             request.progress("reading the model")
             return _convert(read(request, settings, Path(room)), request, settings)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, OrtolanError):
             raise
         raise StorageError(f"{request.target.parent}: cannot be written: {error.strerror or error}") from error
 
