@@ -95,7 +95,7 @@ def test_an_unknown_operator_of_a_module(tmp_path: Path) -> None:
 
 def test_a_module_that_changes_its_buffers(tmp_path: Path) -> None:
     """State is named; it has to go in and out."""
-    with pytest.raises((UnsupportedError, ParityError), match=r"changes its own buffers when it runs \(seen\)"):
+    with pytest.raises(UnsupportedError, match=r"changes its own buffers when it runs \(seen\)"):
         ortolan_convert.from_torch(Counts(), torch.ones(2, 4), tmp_path / "a.bundle", dynamic_shapes={})
 
 
@@ -145,9 +145,7 @@ def test_complex_buffers(tmp_path: Path) -> None:
 
 def test_a_dimension_that_torch_itself_cannot_vary(tmp_path: Path) -> None:
     """Declared free, refused with the size that works."""
-    with pytest.raises(
-        UnsupportedError, match=r"dimension 'features' is not free: torch itself runs at 4|cannot run it"
-    ):
+    with pytest.raises(UnsupportedError, match=r"dimension 'features' is not free: torch itself runs at 4 and fails"):
         ortolan_convert.from_torch(
             nn.Linear(4, 3), torch.ones(2, 4), tmp_path / "a.bundle", dynamic_shapes={"input": {1: "features"}}
         )
