@@ -51,7 +51,7 @@ MODEL = {
 CLASSES = {
     "Model": MODEL,
     "TextClassifier": MODEL | ANSWERING,
-    "Clusterer": MODEL | ANSWERING,
+    "Clusterer": MODEL | ANSWERING | {"read_table": "(path)", "takes_rows": "property"},
     "Embedder": MODEL | ANSWERING | {"embed": "(text, control=None)", "embed_batch": "(texts, control=None)"},
     "TabularClassifier": MODEL | ANSWERING | {"read_table": "(path)"},
     "TabularRegressor": MODEL | ANSWERING | {"read_table": "(path)"},

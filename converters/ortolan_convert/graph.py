@@ -30,6 +30,8 @@ DType = Literal["float16", "float32", "float64", "int8", "int64", "bool", "objec
 """numpy's names; strings are ``object``."""
 ML = "ai.onnx.ml"
 """Domain of the operators of classical machine learning."""
+HOLDS_WEIGHTS = frozenset({"TreeEnsembleRegressor"})
+"""Operators whose attributes are what was learned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class BuiltModel:
 
     Args:
         data: the file's bytes.
-        weight_bytes: bytes of all constants.
+        weight_bytes: bytes of all constants, and of trees.
         macs: multiply-accumulates of one run.
         activation_bytes: bytes of tensors alive at the worst moment of a run, inputs included.
     """
@@ -122,6 +124,20 @@ class GraphBuilder:
             self._macs.append(_product((*output.shape, inputs[0].shape[-1])))
         return output
 
+    def top(self, value: Value, count: int, *, largest: bool) -> tuple[Value, Value]:
+        """The largest or smallest of each row of [batch, n] in order, and int64 their columns: [batch, count] each."""
+        shape = (value.shape[0], count)
+        found = [
+            Value(f"topk_{len(self._nodes)}{end}", dtype, shape) for end, dtype in (("", value.dtype), ("_at", "int64"))
+        ]
+        size = self.constant(np.array([count], np.int64))
+        names = [output.name for output in found]
+        self._nodes.append(
+            helper.make_node("TopK", [value.name, size.name], names, names[0], axis=1, largest=int(largest), sorted=1)
+        )
+        self._values.update((output.name, output) for output in found)
+        return found[0], found[1]
+
     def cast(self, value: Value, dtype: DType) -> Value:
         """The value in another type; itself if it already is."""
         if value.dtype == dtype:
@@ -165,7 +181,8 @@ class GraphBuilder:
         onnx.checker.check_model(model)
         return BuiltModel(
             data=model.SerializeToString(deterministic=True),
-            weight_bytes=sum(array.nbytes for array in self._constants.values()),
+            weight_bytes=sum(array.nbytes for array in self._constants.values())
+            + sum(node.ByteSize() for node in self._nodes if node.domain == ML and node.op_type in HOLDS_WEIGHTS),
             macs=_collect(self._macs),
             activation_bytes=self._liveness(nominal),
         )
@@ -176,7 +193,7 @@ class GraphBuilder:
         alive = [value.name for value in self._inputs]
         worst = Polynomial(())
         for index, node in enumerate(self._nodes):
-            alive.append(node.output[0])
+            alive.extend(node.output)
             here = _collect([_bytes(self._values[name]) for name in alive])
             worst = max(worst, here, key=lambda cost: cost.at(nominal))
             alive = [name for name in alive if last.get(name, -1) > index]

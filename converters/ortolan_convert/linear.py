@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.heads import LinearPart
+from ortolan_convert.passes import LINEAR_PASSES
+from ortolan_convert.passes.float32 import references
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -55,6 +57,29 @@ class Linear:
             threshold=self.threshold,
             every_feature=self.every_feature,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LinearVariants:
+    """A linear model in its variants; see `ortolan_convert.variants.TextModel`."""
+
+    linear: Linear
+    shrinks: bool = True
+
+    def references(self) -> Iterator[Weights]:
+        """Coefficients in float32, and what to try when that is not exact enough."""
+        return references(self.linear.coefficients, wide=self.linear.every_feature)
+
+    def smaller(self, name: str, reference: Weights) -> Weights:
+        """Coefficients of another type, arithmetic as in the reference."""
+        return LINEAR_PASSES[name](self.linear.coefficients, reference.compute)
+
+    def build(self, stored: Weights, nominal: Mapping[str, int]) -> BuiltModel:
+        """The ONNX model."""
+        if not len(stored.stored):
+            # Padding points at row 0, so there must be one.
+            stored = replace(stored, stored=np.zeros((1, stored.stored.shape[1]), stored.stored.dtype))
+        return build_linear(self.linear, stored, nominal)
 
 
 def build_linear(model: Linear, weights: Weights, nominal: Mapping[str, int]) -> BuiltModel:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan.errors import InputError
 from ortolan.inputs.datafile import label_text
-from ortolan_convert.generated import EDGE_TEXTS, generated_texts
+from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
 from ortolan_convert.parity import choose_golden
 
 if TYPE_CHECKING:
@@ -48,14 +49,30 @@ class Questions:
     origin: str
 
 
-def questions_of(samples: TextSamples | None, terms: Sequence[str], analyzer: str) -> Questions:
-    """The user's samples, or texts made of the vocabulary; in both cases with edge cases after them."""
+def questions_of(
+    samples: TextSamples | None, terms: Sequence[str], analyzer: str, *, hashed: bool = False
+) -> Questions:
+    """The user's samples, or texts made of the vocabulary; in both cases with edge cases after them.
+
+    Args:
+        samples: the user's, if there are any.
+        terms: the vocabulary.
+        analyzer: words are joined by spaces, characters by nothing or a space.
+        hashed: whether only texts are taken that have a UTF-8 form.
+
+    Raises:
+        InputError: a sample without one.
+    """
+    edges = tuple(text for text in EDGE_TEXTS if not hashed or is_text(text))
     if samples is None:
         texts = generated_texts(terms, analyzer=analyzer)
-        return Questions(texts=(*texts, *EDGE_TEXTS), count=len(texts), labels=None, origin="generated")
+        return Questions(texts=(*texts, *edges), count=len(texts), labels=None, origin="generated")
+    for row, text in enumerate(samples.texts):
+        if hashed and not is_text(text):
+            raise InputError(f"samples, text {row}: a lone surrogate in it, which has no UTF-8 form to be hashed")
     missing = max(0, FEWEST_GOLDEN - len(samples.texts))
     extra = generated_texts(terms, analyzer=analyzer, count=missing) if missing else ()
-    texts = (*samples.texts, *EDGE_TEXTS, *extra)
+    texts = (*samples.texts, *edges, *extra)
     return Questions(texts=texts, count=len(samples.texts), labels=samples.labels, origin="samples")
 
 
@@ -68,12 +85,13 @@ def repetitions(linear: Linear, features: TextFeatures) -> tuple[str, ...]:
         linear: the model.
         features: the texts' features, in the model's numbers.
     """
-    terms = np.flatnonzero(features.position >= 0)
+    words, position = features.words()
+    terms = np.flatnonzero(position >= 0)
     if not len(terms):
         return ()
-    rows = linear.coefficients[:, features.position[terms]]
+    rows = linear.coefficients[:, position[terms]]
     ends = np.stack([rows.argmax(axis=1), rows.argmin(axis=1)], axis=1)
-    strongest = dict.fromkeys(features.terms[terms[index]] for index in ends.ravel().tolist())
+    strongest = dict.fromkeys(words[terms[index]] for index in ends.ravel().tolist())
     chosen = list(strongest)[:STRONG_TERMS]
     separator = " " if features.spec.analyzer == "word" else ""
     return tuple(

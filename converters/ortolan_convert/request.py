@@ -33,6 +33,7 @@ class Request:
         config: YAML file that describes the task.
         module: ``package.module:factory`` that makes the network whose weights are given.
         quantize: names of smaller variants to try, largest first.
+        quantize_asked: whether the user named them, rather than leaving it to Ortolan.
         max_drop: largest share of samples whose decision a variant may change.
         overwrite: replace a bundle that is already there.
         progress: told in a few words what happens next.
@@ -46,6 +47,7 @@ class Request:
     config: Path | None = None
     module: str | None = None
     quantize: tuple[str, ...] = ()
+    quantize_asked: bool = False
     max_drop: float = DEFAULT_MAX_DROP
     overwrite: bool = False
     progress: Progress

@@ -36,7 +36,7 @@ def run_model(
         inputs: what the task takes, at least one.
 
     Returns:
-        float64 [n, C] by name, in the order of the inputs.
+        float64 [n, C] by name, in the order of the inputs; strings as objects.
     """
     found: dict[str, NDArray[Any]] = {}
     with _as_file(model) as path, closing(open_session(path, SessionConfig())) as session:
@@ -45,7 +45,8 @@ def run_model(
         for encoded in runner.encode(inputs):
             rows = list(encoded.rows)
             for name, values in session.run(encoded.feeds).items():
-                whole = found.setdefault(name, np.zeros((len(inputs), *values.shape[1:]), np.float64))
+                dtype = np.float64 if values.dtype.kind in "fiub" else object
+                whole = found.setdefault(name, np.zeros((len(inputs), *values.shape[1:]), dtype))
                 whole[rows] = values
     return found
 

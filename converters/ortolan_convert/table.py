@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -18,23 +18,32 @@ if TYPE_CHECKING:
     """Columns by name: float64 [n], or object [n] of str (None where missing)."""
 
 
+MISSING = "\uffff"
+"""Stands for a missing string in a graph, which has no None. The code point is no character."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     """A column of the table that a model takes.
 
     Args:
         name: as in the training data, else ``x0``, ``x1``, …
-        kind: whether it holds numbers, strings (categories), or text that becomes features of words.
+        kind: whether it holds numbers, strings (categories), text that becomes features of words, or what the model
+            does not look at.
         missing: whether NaN or None may stand for an unknown value.
         infinite: whether infinities are taken.
         values: what made-up rows draw from beside random values: known categories, thresholds.
+        closed: whether the source refuses all but ``values``.
+        text: of a text, how it becomes the model's inputs; see `ortolan.inputs.ngram_sets`.
     """
 
     name: str
-    kind: Literal["number", "string", "text"] = "number"
+    kind: Literal["number", "string", "text", "unused"] = "number"
     missing: bool = False
     infinite: bool = False
     values: tuple[str | float, ...] = ()
+    closed: bool = False
+    text: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +58,14 @@ class TableSource:
         columns: of the table, in the order of the model.
         labels: of a classifier, in the order of its numbers.
         targets: of a regression.
-        ask: the library's own answers to rows.
+        ask: the library's own answers to rows, of all columns but unused ones.
         build: adds the model's nodes, given one value for all number columns (float64 [batch, n], in their order) and
-            one for each other column (object [batch, 1]) by name; gives the outputs by name: ``probabilities``,
-            ``scores``, ``label``, ``values``, ``distances``.
+            one for each column of strings (object [batch, 1], :data:`MISSING` where one is missing) by name, and adds
+            the inputs of texts itself; gives the
+            outputs by name, each float64 [batch, n]: ``probabilities``, ``scores``, ``values``, ``distances``; and
+            ``label``, int64 [batch], the number of the class, where it does not follow from the largest probability
+            (or score, where there are no probabilities).
+        assets: what columns of texts need, by path below ``assets/``.
         notes: what a user should know, one sentence each.
     """
 
@@ -65,4 +78,5 @@ class TableSource:
     targets: tuple[str, ...] = ()
     ask: Callable[[Rows], Answers]
     build: Callable[[GraphBuilder, Value | None, Mapping[str, Value]], Mapping[str, Value]]
+    assets: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,50 +14,59 @@ from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
 from ortolan.errors import TaskMismatchError
 from ortolan.inputs.datafile import read_texts
+from ortolan.inputs.ngram_sets import NgramSets
 from ortolan.inputs.ngrams import NgramEncoder
+from ortolan_convert.gate import too_few
 from ortolan_convert.graph import FLOOR
+from ortolan_convert.linear import LinearVariants
 from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.sources.scikit_learn.artifact import read_artifact
-from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
-from ortolan_convert.vocabulary import compile_vocabulary, text_assets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ortolan.bundle.manifest import Provenance, Source
+    from ortolan.inputs.datafile import TextSamples
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Request
+    from ortolan_convert.sources.scikit_learn.text_composed import ComposedText
+    from ortolan_convert.sources.scikit_learn.text_source import TextSource
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
 
-def convert_text(request: Request) -> ConversionReport:
-    """Convert a scikit-learn text pipeline; see :func:`ortolan_convert.convert.convert`."""
-    request.without_config()
-    say = request.progress
+def text_bundle(source: TextSource | ComposedText, prepared: Prepared, request: Request) -> ConversionReport:
+    """Write the bundle of a model over texts.
+
+    Args:
+        source: the trained model.
+        prepared: what its variants share.
+        request: what was asked for.
+
+    Raises:
+        ParityError: the converted model disagrees with its source.
+        TaskMismatchError: another task is expected.
+        InputError, StorageError: the samples are not what the model takes.
+    """
     samples = None if request.samples is None else read_texts(request.samples)
-    say("reading the artifact")
+    say = request.progress
     sources = [source_of(path) for path, _ in request.artifacts]
-    source = read_text_source([read_artifact(path, kind, trust=request.trust) for path, kind in request.artifacts])
     if request.task is not None and request.task != source.task:
         raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
-    prepared = prepare(source)
-    questions = questions_of(samples, source.features.terms, source.features.spec.analyzer)
+    questions = _questions(samples, prepared)
     say(f"asking the source {len(questions.texts)} texts")
     answers = source.answers(questions.texts)
-    repeated = repetitions(source.linear, source.features)
     exam = Exam(
         questions=questions,
         answers=answers,
         dims=_usual_sizes(prepared, questions),
-        repetitions=repeated,
-        repeated=source.answers(repeated) if repeated else None,
+        repetitions=prepared.repetitions,
+        repeated=source.answers(prepared.repetitions) if prepared.repetitions else None,
     )
     say("building the reference and comparing it with the source")
     made, left_out = variants_of(prepared, exam, (request.quantize, request.max_drop), say)
@@ -97,24 +107,40 @@ def convert_text(request: Request) -> ConversionReport:
 
 def prepare(source: TextSource) -> Prepared:
     """Pack the vocabulary and renumber the model's features as it does."""
-    features = source.features
-    compiled = compile_vocabulary(features.terms, features.spec, features.position >= 0)
-    idf = None if features.idf is None else features.idf[compiled.order]
-    config, assets = text_assets(features.spec, compiled, idf)
-    linear = source.linear.with_features(features.position[compiled.order[: compiled.kept]])
+    config, assets, order = source.features.packed()
+    linear = source.linear.with_features(order)
     if source.labels:
         task: dict[str, object] = {"labels": list(source.labels), "input": config, "decision": source.decided_by}
     else:
         task = {"clusters": len(source.linear.bias), "input": config}
-    return Prepared(source=source, linear=linear, task=TaskSpec(source.task, task), assets=assets)
+    return Prepared(
+        source=source,
+        model=LinearVariants(linear),
+        task=TaskSpec(source.task, task),
+        assets=assets,
+        features=(source.features,),
+        repetitions=repetitions(source.linear, source.features),
+    )
+
+
+def _questions(samples: TextSamples | None, prepared: Prepared) -> Questions:
+    """The user's samples, or texts of the terms of all vectorizers."""
+    specs = [one.spec for one in prepared.features]
+    terms = list(chain.from_iterable(one.words()[0] for one in prepared.features))
+    analyzer = next((spec.analyzer for spec in specs if spec.analyzer == "word"), specs[0].analyzer)
+    return questions_of(samples, terms, analyzer, hashed=any(spec.hashed is not None for spec in specs))
 
 
 def _usual_sizes(prepared: Prepared, questions: Questions) -> dict[str, int]:
     """The 90th percentile of the number of features in a sample, for the cost of a typical run."""
-    config = prepared.task.config["input"]
-    encoder = NgramEncoder.open(cast("Mapping[str, object]", config), prepared.assets.__getitem__)
-    offsets = encoder.encode_many(questions.texts[: min(questions.count, MEASURED)])[2]
-    return {"batch": 1, "terms": max(1, int(np.percentile(np.diff(offsets), 90)))}
+    config, texts = cast("Mapping[str, Any]", prepared.task.config["input"]), questions.texts
+    some = texts[: min(questions.count, MEASURED)]
+    if config["kind"] == "ngrams":
+        found = {"terms": NgramEncoder.open(config, prepared.assets.__getitem__).encode_many(some)[2]}
+    else:
+        sets = NgramSets.open(config, prepared.assets.__getitem__, "task.config.input")
+        found = {f"{name}.terms": offsets for name, offsets in sets.many(some).offsets.items()}
+    return {"batch": 1} | {dim: max(1, int(np.percentile(np.diff(ends), 90))) for dim, ends in found.items()}
 
 
 def _files(made: Made, exam: Exam) -> tuple[str, VariantInfo, dict[str, bytes | Path]]:
@@ -133,15 +159,13 @@ def _files(made: Made, exam: Exam) -> tuple[str, VariantInfo, dict[str, bytes | 
     return made.name, info, {"model.onnx": made.model.data}
 
 
-def _provenance(source: TextSource, sources: Sequence[Source]) -> Provenance:
-    packages = ["scikit-learn", "joblib", "scipy"]
-    if source.features.spec.tokenizer is not None:
-        packages.append("jieba")
-    return provenance_of("scikit-learn", source.version or installed("scikit-learn") or "unknown", sources, packages)
+def _provenance(source: TextSource | ComposedText, sources: Sequence[Source]) -> Provenance:
+    version = source.version or installed("scikit-learn") or "unknown"
+    return provenance_of("scikit-learn", version, sources, source.packages)
 
 
 def _warnings(
-    source: TextSource, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
+    source: TextSource | ComposedText, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
 ) -> Iterator[str]:
     questions, slack = exam.questions, exam.answers.slack
     reference, left_out = outcome
@@ -153,12 +177,8 @@ def _warnings(
             f"no samples were given: fidelity was measured on {questions.count} texts made up of the vocabulary; "
             f"give real ones with --samples"
         )
-    elif request.quantize and questions.count * request.max_drop < 1:
-        samples = "1 sample" if questions.count == 1 else f"{questions.count} samples"
-        yield (
-            f"{samples} cannot show a drop of {request.max_drop:.2%}; "
-            f"give at least {int(np.ceil(1 / request.max_drop)) if request.max_drop else 'many more'}"
-        )
+    elif request.quantize and (few := too_few(questions.count, request.max_drop)):
+        yield few
     steep = 0 if slack is None else int((slack > TOLERANCE).sum())
     if slack is not None and steep:
         yield (

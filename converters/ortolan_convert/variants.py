@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ortolan.errors import ParityError
-from ortolan_convert.linear import build_linear
+from ortolan_convert.gate import objection
 from ortolan_convert.parity import compare, disagreements, fidelity, gate
-from ortolan_convert.passes import LINEAR_PASSES
-from ortolan_convert.passes.float32 import references
 from ortolan_convert.session import run_model
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ortolan.bundle.manifest import TaskSpec
     from ortolan.types import Fidelity
     from ortolan_convert.graph import BuiltModel
-    from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Progress
-    from ortolan_convert.sources.scikit_learn.text_source import TextSource
-    from ortolan_convert.weights import Weights
+    from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
 
-WORTHWHILE = 0.9
-"""A variant must be smaller than this share of the next larger one, or it is left out."""
+
+class Stored(Protocol):
+    """How a variant stores its numbers."""
+
+    @property
+    def precision(self) -> str:
+        """The variant's name for it."""
+
+
+class TextModel(Protocol):
+    """A model over features of texts that can be built in several variants."""
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether smaller variants can be made of it."""
+
+    def references(self) -> Iterable[Any]:
+        """What to store for the reference, the cheapest first: the first that agrees with the source is taken."""
+
+    def smaller(self, name: str, reference: Any) -> Any:
+        """What to store for a smaller variant."""
+
+    def build(self, stored: Any, nominal: Mapping[str, int]) -> BuiltModel:
+        """The ONNX model; ``nominal`` are usual sizes of its free dimensions."""
+
+
+class Source(Protocol):
+    """The trained pipeline, to be asked."""
+
+    @property
+    def names(self) -> Sequence[object]:
+        """What each label index stands for."""
+
+    def answers(self, texts: Sequence[str]) -> Answers:
+        """Its own answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +64,19 @@ class Prepared:
 
     Args:
         source: the trained pipeline.
-        linear: its model over the features as they are numbered in the bundle.
+        model: its model over the features as they are numbered in the bundle.
         task: name and configuration.
         assets: by path below ``assets/``.
+        features: how texts become features, for each vectorizer.
+        repetitions: texts of repeated terms, which the reference's arithmetic must hold on.
     """
 
-    source: TextSource
-    linear: Linear
+    source: Source
+    model: TextModel
     task: TaskSpec
     assets: Mapping[str, bytes]
+    features: tuple[TextFeatures, ...]
+    repetitions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +87,7 @@ class Made:
         far: of the reference, on how many repetitive texts it disagrees with the source.
     """
 
-    weights: Weights
+    stored: Stored
     model: BuiltModel
     comparison: Comparison
     far: int = 0
@@ -64,7 +95,7 @@ class Made:
     @property
     def name(self) -> str:
         """The variant's."""
-        return self.weights.precision
+        return self.stored.precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +140,11 @@ def variants_of(
     reference = _reference(prepared, exam)
     made: list[Made] = [reference]
     left_out: list[tuple[Made, str]] = []
-    for name in names:
+    for name in names if prepared.model.shrinks else ():
         say(f"trying {name}")
-        weights = LINEAR_PASSES[name](prepared.linear.coefficients, reference.weights.compute)
-        variant = _make(prepared, weights, exam)
-        reason = _objection(variant, made[-1], exam, max_drop)
+        variant = _make(prepared, prepared.model.smaller(name, reference.stored), exam)
+        larger = made[-1].name, len(made[-1].model.data)
+        reason = objection(exam.fidelity(variant), max_drop, len(variant.model.data), larger)
         if reason is None:
             made.append(variant)
         else:
@@ -125,8 +156,8 @@ def _reference(prepared: Prepared, exam: Exam) -> Made:
     """The cheapest that agrees with the source on the samples and on repetitions, or at least on the samples."""
     failure: ParityError | None = None
     passed: Made | None = None
-    for weights in references(prepared.linear.coefficients, wide=prepared.linear.every_feature):
-        made = _make(prepared, weights, exam)
+    for stored in prepared.model.references():
+        made = _make(prepared, stored, exam)
         try:
             gate(exam.answers, made.comparison, exam.questions.texts, prepared.source.names)
         except ParityError as error:
@@ -148,23 +179,7 @@ def _far_on_repetitions(prepared: Prepared, made: Made, exam: Exam) -> int:
     return int(disagreements(exam.repeated, compare(exam.repeated, outputs)).sum())
 
 
-def _make(prepared: Prepared, weights: Weights, exam: Exam) -> Made:
-    if not len(weights.stored):
-        # Padding points at row 0, so there must be one.
-        weights = replace(weights, stored=np.zeros((1, weights.stored.shape[1]), weights.stored.dtype))
-    model = build_linear(prepared.linear, weights, exam.dims)
+def _make(prepared: Prepared, stored: Stored, exam: Exam) -> Made:
+    model = prepared.model.build(stored, exam.dims)
     outputs = run_model(model.data, prepared.task, prepared.assets, exam.questions.texts)
-    return Made(weights=weights, model=model, comparison=compare(exam.answers, outputs))
-
-
-def _objection(variant: Made, larger: Made, exam: Exam, max_drop: float) -> str | None:
-    """Why a variant is left out; None if it is not."""
-    drop = exam.fidelity(variant).drop
-    if not np.isfinite(variant.comparison.difference).all():
-        return "its answers are not finite"
-    if drop > max_drop:
-        return f"it changes {drop:.2%} of the decisions, more than the allowed {max_drop:.2%}"
-    ratio = len(variant.model.data) / len(larger.model.data)
-    if ratio > WORTHWHILE:
-        return f"it is {ratio:.0%} of {larger.name}'s size, which does not pay"
-    return None
+    return Made(stored=stored, model=model, comparison=compare(exam.answers, outputs))

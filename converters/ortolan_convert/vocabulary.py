@@ -14,6 +14,7 @@ n: number of features)::
                                kept ones numbered first, then the others, each in order of the nodes;
                                "ids": int32[N], the feature of each node or -1, where several n-grams are one feature
     idf.npy, idf_codes.npy     idf = "float64": float64[n]; "palette": the distinct values, and unsigned[n] indices
+    buckets.npy                hashed n-grams of which not all buckets are kept: uint32[kept], those that are, ascending
 """
 
 from __future__ import annotations
@@ -111,18 +112,49 @@ def text_assets(
         UnsupportedError: an idf that is not finite.
     """
     arrays = dict(compiled.arrays)
-    form: Literal["palette", "float64"] | None = None
-    if idf is not None:
-        weights = np.asarray(idf, np.float64)
-        if not np.isfinite(weights).all():
-            raise UnsupportedError("idf_: expected finite weights, found nan or infinity")
-        values, codes = np.unique(weights, return_inverse=True)
-        form = "palette" if len(values) <= 1 << 16 else "float64"
-        arrays["ngrams/idf.npy"] = values if form == "palette" else weights
-        if form == "palette":
-            arrays["ngrams/idf_codes.npy"] = codes.astype(smallest_unsigned(len(values) - 1))
+    form = None if idf is None else _pack_weights(arrays, idf)
     config = replace(spec, features=len(compiled.order), kept=compiled.kept, idf=form, nodes=compiled.nodes)
-    return config.to_json(), {path: npy_bytes(array) for path, array in sorted(arrays.items())}
+    return config.to_json(), _files(arrays)
+
+
+def hashed_assets(
+    spec: NgramConfig, kept: NDArray[np.int64], idf: NDArray[np.float64] | None
+) -> tuple[dict[str, object], dict[str, bytes]]:
+    """As `text_assets`, for n-grams by their hashes: the file ``buckets.npy`` names the kept buckets, if not all are.
+
+    Args:
+        spec: the vectorizer's options; ``features`` is the number of buckets.
+        kept: int64, the buckets that the model takes, ascending; in this order they are its features.
+        idf: float64[buckets], or None for no idf.
+
+    Raises:
+        UnsupportedError: an idf that is not finite.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    form = None if idf is None else _pack_weights(arrays, idf)
+    every = len(kept) == spec.features
+    if not every:
+        arrays["ngrams/buckets.npy"] = kept.astype(np.uint32)
+    config = replace(spec, kept=len(kept), idf=form, nodes="all" if every else "ids")
+    return config.to_json(), _files(arrays)
+
+
+def _pack_weights(arrays: dict[str, NDArray[Any]], idf: NDArray[Any]) -> Literal["palette", "float64"]:
+    """Add the weights to the arrays; gives the form they have there."""
+    weights = np.asarray(idf, np.float64)
+    if not np.isfinite(weights).all():
+        raise UnsupportedError("idf_: expected finite weights, found nan or infinity")
+    values, codes = np.unique(weights, return_inverse=True)
+    if len(values) > 1 << 16:
+        arrays["ngrams/idf.npy"] = weights
+        return "float64"
+    arrays["ngrams/idf.npy"] = values
+    arrays["ngrams/idf_codes.npy"] = codes.astype(smallest_unsigned(len(values) - 1))
+    return "palette"
+
+
+def _files(arrays: dict[str, NDArray[Any]]) -> dict[str, bytes]:
+    return {path: npy_bytes(array) for path, array in sorted(arrays.items())}
 
 
 def _number(arrays: dict[str, NDArray[Any]], source: NDArray[np.int64], keep: NDArray[np.bool_]) -> CompiledVocabulary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from math import prod
 from typing import TYPE_CHECKING
 
 import onnx
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+MODEL = "model.onnx"
 WEIGHTS = "weights.bin"
+BESIDE = 1 << 20
+"""Weights of this many bytes together lie beside the graph; below, one file is as good."""
 INSIDE = 1024
 """Tensors below this many bytes stay in the graph: shapes and axes must be known before weights are read."""
 ALIGNMENT = 64
 """Of tensors in the file, in bytes; a cache line."""
 PAGE = 4096
 """Alignment of tensors of a page or more, so that mapping one does not touch its neighbor's pages."""
+_WIDTHS = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize for kind in (*range(1, 8), *range(9, 17))}
+"""TensorProto.DataType -> bytes of an element; 1 for those of less."""
 
 
 def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -55,6 +61,34 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     del graph.initializer[:]
     graph.initializer.extend(kept)
     return model
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Of the initializers of the outermost graph; those of graphs within nodes cannot lie beside it."""
+    return sum(prod(tensor.dims) * _WIDTHS.get(tensor.data_type, 1) for tensor in model.graph.initializer)
+
+
+def write_files(model: onnx.ModelProto, directory: Path) -> dict[str, Path]:
+    """Write a model with large weights beside its graph, and a small one as one file.
+
+    Args:
+        model: with its weights inside; left as it is.
+        directory: an empty directory.
+
+    Returns:
+        The files by name.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if weight_bytes(model) >= BESIDE:
+        write_model(model, directory)
+    else:
+        try:
+            (directory / MODEL).write_bytes(model.SerializeToString(deterministic=True))
+        except OSError as error:
+            raise StorageError(f"{directory}: cannot be written: {error.strerror or error}") from None
+    return {path.name: path for path in sorted(directory.iterdir())}
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
@@ -106,7 +140,7 @@ def write_model(model: onnx.ModelProto, directory: Path) -> int:
                     file.write(raw)
                 external_data_helper.set_external_data(entry, WEIGHTS, offset=written[digest], length=len(raw))
                 entry.ClearField("raw_data")
-        (directory / "model.onnx").write_bytes(slim.SerializeToString(deterministic=True))
+        (directory / MODEL).write_bytes(slim.SerializeToString(deterministic=True))
     except OSError as error:
         raise StorageError(f"{directory}: cannot be written: {error.strerror or error}") from None
     return total

@@ -211,7 +211,7 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
 
 if TYPE_CHECKING:
     _Classifying = AnsweringModel[str, Classification]
-    _Clustering = AnsweringModel[str, Cluster]
+    _Clustering = AnsweringModel[Any, Cluster]
     _Embedding = AnsweringModel[str, Vectors]
     _TabularClassifying = AnsweringModel[Row, Classification]
     _TabularRegressing = AnsweringModel[Row, Regression]
@@ -231,28 +231,36 @@ class TextClassifier(_Classifying):
     tasks = ("text-classification",)
 
 
-class Clusterer(_Clustering):
-    """Gives a text the nearest of the clusters it was trained on."""
-
-    tasks = ("clustering",)
-
-
 class _ReadsTables(Model):
     """What the models have in common that answer rows of a table."""
 
     def read_table(self, path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         """The rows of a .csv or .tsv file, for ``predict_batch``; its first line names the features, in any order.
 
-        An empty cell is a missing number; a column named ``label`` that is no feature is left out.
+        An empty cell is a missing value; a column named ``label`` that is no feature is left out.
 
         Raises:
             StorageError: the file cannot be read.
             InputError: it is no such file, has no rows or other columns, or has text where a number is due.
+            UsageError: a clustering of texts.
         """
         from ortolan.inputs.table_file import read_table
 
-        runner: Any = self._runner
-        return read_table(Path(path), runner.columns)
+        columns = getattr(self._runner, "columns", None)
+        if columns is None:
+            raise UsageError("this model takes texts, no rows of a table")
+        return read_table(Path(path), columns)
+
+
+class Clusterer(_Clustering, _ReadsTables):
+    """Gives a text, or a row of a table, the nearest of the clusters it was trained on."""
+
+    tasks = ("clustering",)
+
+    @property
+    def takes_rows(self) -> bool:
+        """Whether its inputs are rows of a table rather than texts."""
+        return hasattr(self._runner, "columns")
 
 
 class TabularClassifier(_TabularClassifying, _ReadsTables):

@@ -20,7 +20,7 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 import ortolan
-import ortolan_convert.variants as variants
+import ortolan_convert.linear as linear
 from ortolan.bundle.directory import open_bundle
 from ortolan.errors import InputError, ParityError, StorageError, TaskMismatchError, UnknownNameError, UsageError
 from ortolan.tasks.golden import read_golden
@@ -137,7 +137,7 @@ def test_a_reference_that_disagrees_is_refused(
     def wrong(coefficients: Any, *, wide: bool) -> Any:
         yield Weights(precision="fp32", stored=-coefficients.T.astype(np.float32))
 
-    monkeypatch.setattr(variants, "references", wrong)
+    monkeypatch.setattr(linear, "references", wrong)
     with pytest.raises(ParityError) as caught:
         convert(sentiment, tmp_path / "out.bundle", samples=reviews, trust=True)
     message = str(caught.value)
@@ -154,7 +154,7 @@ def test_a_variant_that_changes_too_much_is_left_out(corpus: Any, converted: Con
     def rough(coefficients: Any, compute: Any) -> Weights:
         return Weights(precision="int8", stored=-np.sign(coefficients.T).astype(np.int8), compute=compute)
 
-    monkeypatch.setitem(variants.LINEAR_PASSES, "int8", rough)
+    monkeypatch.setitem(linear.LINEAR_PASSES, "int8", rough)
     pipeline = make_pipeline(TfidfVectorizer(analyzer="char", ngram_range=(1, 2)), LogisticRegression()).fit(*corpus)
     report = converted(pipeline, texts=corpus[0], max_drop=0.0)
     left_out = {variant.name: variant.left_out for variant in report.variants}
@@ -224,14 +224,14 @@ def test_options_that_make_no_sense(sentiment: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected at least one artifact"):
         convert([], tmp_path / "out.bundle")
     with pytest.raises(UsageError, match="--config describes the task of a network"):
-        convert(sentiment, tmp_path / "out.bundle", config=tmp_path / "task.yaml")
+        convert(sentiment, tmp_path / "out.bundle", config=tmp_path / "task.yaml", trust=True)
 
 
 def test_samples_of_the_wrong_kind(sentiment: Path, tmp_path: Path) -> None:
     """Arrays for a text model are refused before the artifact is read."""
     np.save(tmp_path / "s.npy", np.ones(3))
     with pytest.raises(InputError, match="this model takes texts, not arrays"):
-        convert(sentiment, tmp_path / "out.bundle", samples=tmp_path / "s.npy")
+        convert(sentiment, tmp_path / "out.bundle", samples=tmp_path / "s.npy", trust=True)
 
 
 def test_the_target_is_checked_first(sentiment: Path, tmp_path: Path) -> None:

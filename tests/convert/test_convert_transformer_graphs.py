@@ -12,8 +12,8 @@ from onnx import numpy_helper
 
 from ortolan.bundle.onnxfile import check_external_data
 from ortolan.errors import ConversionError
+from ortolan_convert.passes import NETWORK_PASSES
 from ortolan_convert.passes.smoothing import inputs_of_products, smoothed
-from ortolan_convert.passes.transformer import TRANSFORMER_PASSES
 from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_variants_answer_alike(
 ) -> None:
     """They are valid, much smaller, close, and the reference is left as it was."""
     before = model.SerializeToString()
-    variant = TRANSFORMER_PASSES[name](model, activations)
+    variant = NETWORK_PASSES[name][0](model, activations)
     onnx.checker.check_model(variant, full_check=True)
     assert error(answer(variant), answer(model)) < allowed
     assert bytes_of(variant) < size * bytes_of(model)
@@ -110,7 +110,7 @@ def test_variants_answer_alike(
 
 def test_int8_needs_no_operator_of_a_vendor(model: onnx.ModelProto, activations: dict[str, Any]) -> None:
     """Only ONNX's own, so that other runtimes and providers can read it; products of weights are all integers."""
-    variant = TRANSFORMER_PASSES["int8"](model, activations)
+    variant = NETWORK_PASSES["int8"][0](model, activations)
     assert {node.domain for node in variant.graph.node} == {""}
     kinds = [node.op_type for node in variant.graph.node]
     assert (kinds.count("MatMulInteger"), kinds.count("MatMul")) == (4, 2)
@@ -127,8 +127,8 @@ def test_smoothing_changes_nothing_in_float32(model: onnx.ModelProto, activation
 def test_smoothing_makes_int8_better(model: onnx.ModelProto, activations: dict[str, Any]) -> None:
     """Where a few channels are far larger than the rest. Without samples nothing is smoothed."""
     nothing = {name: rows[:0] for name, rows in activations.items()}
-    plain = error(answer(TRANSFORMER_PASSES["int8"](model, nothing)), answer(model))
-    better = error(answer(TRANSFORMER_PASSES["int8"](model, activations)), answer(model))
+    plain = error(answer(NETWORK_PASSES["int8"][0](model, nothing)), answer(model))
+    better = error(answer(NETWORK_PASSES["int8"][0](model, activations)), answer(model))
     assert better < 0.7 * plain
 
 

@@ -266,7 +266,7 @@ def test_lists_and_mappings_and_arrays_agree(rows: list[tuple[float, ...]]) -> N
     [
         ({"features": []}, "columns.features: expected 1 to 65536 elements, got 0"),
         ({"cast": "truncate"}, "columns.cast: expected 'exact' or 'round', got \"truncate\""),
-        ({"extra": 1}, "columns.extra: unknown key; known here: input, cast, missing, features"),
+        ({"extra": 1}, "columns.extra: unknown key; known here: input, cast, missing, infinite, features"),
         ({"features": ["a", "a", "b"]}, "columns.features[1]: expected distinct names, found 'a' twice"),
         ({"features": [1]}, "columns.features[0]: expected str or object, got int"),
         ({"input": None}, "columns.features[0].input: missing: the columns share no input, so 'age' needs its own"),
@@ -345,3 +345,65 @@ def test_faults_of_a_file_name_it(content: bytes, message: str, tmp_path: Path) 
     assert str(raised.value) == f"{path}: {message}"
     with pytest.raises(StorageError):
         read_table(tmp_path / "none.csv", mixed())
+
+
+def special() -> Columns:
+    """A number that may be infinite, strings that may be missing, limited values, and a column without use."""
+    inputs = [TensorSpec("X", "float64", (None, 2)), TensorSpec("city", "str", (None, 1))]
+    features: list[Any] = [
+        {"name": "size", "infinite": "allow"},
+        {"name": "id", "unused": True},
+        {"name": "rooms", "values": [1, 2, 3]},
+        {"name": "city", "input": "city", "missing": "allow", "missing_as": "?", "values": ["Graz", "Wien"]},
+    ]
+    return Columns.open({"input": "X", "features": features}, inputs, "columns")
+
+
+@pytest.mark.parametrize("size", [math.inf, -math.inf, np.float32("inf")])
+def test_infinite_numbers_where_they_are_allowed(size: float) -> None:
+    """They go in as they are; elsewhere they are refused."""
+    feeds = special().one([size, None, 1, "Graz"])
+    assert feeds["X"].tolist() == [[float(size), 1.0]]
+    with pytest.raises(InputError, match="feature 'rooms': expected a finite float64, found inf"):
+        special().one([1.0, None, math.inf, "Graz"])
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, np.nan])
+def test_missing_strings(missing: object) -> None:
+    """The model is given the string that stands for them, which no value may be."""
+    assert special().one({"size": 1, "rooms": 2, "city": missing})["city"].tolist() == [["?"]]
+    with pytest.raises(InputError, match="feature 'city': '\\?' stands for missing strings"):
+        special().one({"size": 1, "rooms": 2, "city": "?"})
+
+
+def test_values_that_the_model_does_not_know() -> None:
+    """They are refused with what is known, in rows and in arrays."""
+    with pytest.raises(InputError, match=r"feature 'city': expected one of 'Graz', 'Wien', found 'Linz'"):
+        special().one([1, None, 2, "Linz"])
+    numbers = Columns.open(
+        {"input": "X", "missing": "allow", "features": [{"name": "a", "values": [1, 2.5]}]},
+        [TensorSpec("X", "float32", (None, 1))],
+        "columns",
+    )
+    assert numbers.one(np.array([2.5]))["X"].tolist() == [[2.5]]
+    assert math.isnan(numbers.one([math.nan])["X"][0, 0])
+    with pytest.raises(InputError, match=r"row 1, feature 'a': expected one of 1, 2.5, found 3.0"):
+        list(numbers.batches(np.array([[1.0], [3.0]])))
+
+
+def test_a_column_without_use_may_be_anything() -> None:
+    """It may be left out by name and keeps its place in the order."""
+    by_name = special().one({"size": 1, "rooms": 2, "city": "Graz", "id": object()})
+    assert by_name["X"].tolist() == special().one([1, "x17", 2, "Graz"])["X"].tolist() == [[1.0, 2.0]]
+    assert special().parsed({"size": "1", "id": "x", "rooms": "2", "city": ""}, 0) == {
+        "size": 1,
+        "rooms": 2,
+        "city": None,
+    }
+
+
+def test_missing_strings_need_a_name() -> None:
+    """A graph has no None."""
+    features = [{"name": "city", "input": "city", "missing": "allow"}]
+    with pytest.raises(ManifestError, match="'city' is str, which has no value for missing"):
+        Columns.open({"features": features}, [TensorSpec("city", "str", (None, 1))], "columns")

@@ -202,7 +202,7 @@ documents = st.lists(
 @pytest.mark.parametrize("ngram_range", [(1, 2), (1, 3), (2, 3), (5, 6)])
 def test_borders_of_windows_and_blocks_change_nothing(texts, assert_same, monkeypatch, analyzer, ngram_range):
     """Even if they are a few symbols long."""
-    monkeypatch.setattr("ortolan.inputs.ngrams.WINDOW", 7)
+    monkeypatch.setattr("ortolan.inputs.known_ngrams.WINDOW", 7)
     monkeypatch.setattr("ortolan.inputs.symbols.BLOCK", 30)
     vectorizer = TfidfVectorizer(analyzer=analyzer, ngram_range=ngram_range, token_pattern=PATTERN)
     assert_same(vectorizer.fit(texts), [*texts, *texts[::-1]])

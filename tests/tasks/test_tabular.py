@@ -234,7 +234,7 @@ def test_the_command_line_takes_rows_and_files(classifier: Callable[..., Path], 
     assert (answer["label"], answer["scores"]) == ("high", {"wide": 1.0, "high": 3.0, "small": 0.0})
     done = CliRunner().invoke(predict, [str(path), "[1, 3"])
     assert isinstance(done.exception, InputError)
-    assert str(done.exception) == "expected a row as JSON, or a .csv or .tsv file of rows, found '[1, 3'"
+    assert str(done.exception) == "expected a row as JSON, or a file of rows (.csv, .tsv, .jsonl), found '[1, 3'"
 
 
 def test_samples_come_from_a_table(classifier: Callable[..., Path], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ortolan_convert.passes.quantizing import is_large, per_column, rounded, weight_of
+from ortolan_convert.passes.quantizing import is_large, per_column, rounded, uses, weight_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,14 +66,11 @@ def _products(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
     Weights that several products share are left out: they cannot be scaled for one of them.
     """
-    large = {tensor.name for tensor in model.graph.initializer if is_large(tensor)}
-    uses: dict[str, int] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            uses[name] = uses.get(name, 0) + 1
+    large = {tensor.name for tensor in model.graph.initializer if is_large(tensor) and len(tensor.dims) == 2}
+    readers = uses(model.graph)
     found: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in large and uses[node.input[1]] == 1:
+        if node.op_type == "MatMul" and node.input[1] in large and len(readers[node.input[1]]) == 1:
             found.setdefault(node.input[0], []).append(node)
     return found
 

@@ -48,6 +48,10 @@ def _table(model: Any, inputs: Sequence[str]) -> Answers:
     return answers, [str(answer.get("label", answer.get("value"))) for answer in answers]
 
 
+def _clusters(model: Any, inputs: Sequence[str]) -> Answers:
+    return (_table if model.takes_rows else _labels)(model, inputs)
+
+
 def _recordings(model: Any, inputs: Sequence[str]) -> Answers:
     answers = [_chunks(model.predict(path)) for path in inputs]
     return answers, [_chunk_line(chunk) for answer in answers for chunk in answer["chunks"]]
@@ -77,7 +81,7 @@ def _tensors(model: Model, inputs: Sequence[str]) -> Answers:
 
 _ASKED: dict[str, Callable[[Any, Sequence[str]], Answers]] = {
     "audio-stream": _recordings,
-    "clustering": _labels,
+    "clustering": _clusters,
     "embedding": _vectors,
     "image-classification": _images,
     "image-to-text": _images,
@@ -99,15 +103,18 @@ def _texts(inputs: Sequence[str]) -> Iterator[str]:
 
 def _rows(model: TabularClassifier | TabularRegressor, inputs: Sequence[str]) -> list[Any]:
     """The rows of all inputs: JSON, or files of rows."""
+    from ortolan.inputs.table_file import SUFFIXES
+
     rows: list[Any] = []
     for text in inputs:
-        if Path(text).suffix.lower() in {".csv", ".tsv"}:
+        if Path(text).suffix.lower() in SUFFIXES:
             rows += model.read_table(text)
             continue
         try:
             rows.append(json.loads(text))
         except (ValueError, RecursionError):
-            raise InputError(f"expected a row as JSON, or a .csv or .tsv file of rows, found {text[:40]!r}") from None
+            expected = f"a row as JSON, or a file of rows ({', '.join(SUFFIXES)})"
+            raise InputError(f"expected {expected}, found {text[:40]!r}") from None
     return rows
 
 

@@ -42,9 +42,9 @@ def predict(
     """Print the answer of BUNDLE to each INPUT, one line each.
 
     For text models an INPUT is a text, or `-` for the lines of standard input; for image models the path of an image;
-    for tabular models a row as JSON, an object or an array, or a .csv or .tsv file of rows; for streams a .wav file.
-    For tensors (also of a bare .onnx file) it is an .npz file with one array per input of the model, or an .npy file if
-    the model has one input.
+    for tabular models a row as JSON, an object or an array, or a file of rows (.csv, .tsv, .jsonl); for streams a .wav
+    file. For tensors (also of a bare .onnx file) it is an .npz file with one array per input of the model, or an .npy
+    file if the model has one input.
     """
     from ortolan.cli.answers import ask
     from ortolan.loading import load

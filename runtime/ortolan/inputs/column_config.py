@@ -6,25 +6,37 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
-from ortolan.bundle.fields import Record, array, choice, join, mismatch, optional, text
+from ortolan.bundle.fields import Record, array, choice, join, mismatch, number, optional, text
 from ortolan.errors import BundleError, ManifestError
+from ortolan.inputs.assets import no_assets
+from ortolan.inputs.ngram_sets import NgramSets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
+    from ortolan.bundle.fields import Convert
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.types import TensorSpec
 
 Cast = Literal["exact", "round"]
-Missing = Literal["refuse", "allow"]
 
 MAX_FEATURES = 65_536
 """Most columns of a table; a bound against hostile configurations."""
+
+MAX_VALUES = 65_536
+"""Most values that a column may be limited to."""
 
 STRINGS = "str"
 _FLOATS = ("float16", "float32", "float64")
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 _NAME = text(re.compile(r"[^\x00]{1,256}", re.DOTALL), "a name of 1 to 256 characters")
-_MISSING = choice(("refuse", "allow"))
+_STRING = text(re.compile(r".*", re.DOTALL), "a text")
+_LEAVE = choice(("refuse", "allow"))
+UNUSED = "unused"
+"""``Feature.dtype`` of a column that may stand in a row and that the model does not see."""
+TEXT = "text"
+"""``Feature.dtype`` of a column of texts that become n-gram features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +46,28 @@ class Feature:
     Args:
         name: as in the training data.
         input: the model's input that takes it.
-        dtype: numpy's name of that input's elements, ``"str"`` for strings.
+        dtype: numpy's name of that input's elements, ``"str"`` for strings; :data:`UNUSED` if no input takes it, and
+            :data:`TEXT` if several do.
         missing: whether NaN or None may stand for an unknown value.
+        infinite: whether infinities may stand in it.
+        missing_as: what the model is given for a missing string; None where none may be missing.
+        values: the only values that it may have; None for any.
+        text: how a text becomes the model's inputs; None for other columns.
     """
 
     name: str
     input: str
     dtype: str
     missing: bool
+    infinite: bool = False
+    missing_as: str | None = None
+    values: tuple[str | float, ...] | None = None
+    text: NgramSets | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is of one input of the model, and no text."""
+        return self.dtype not in (UNUSED, TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +89,9 @@ class ColumnsConfig:
     rows: int | None
 
 
-def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> ColumnsConfig:
+def parse_columns(
+    raw: object, inputs: Sequence[TensorSpec], at: str, read_asset: ReadAsset = no_assets
+) -> ColumnsConfig:
     """The configuration in ``raw``, checked against the model's inputs.
 
     ::
@@ -72,47 +100,61 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
           input: X             # one matrix input [rows, columns]; absent if each column has an input of its own
           cast: round          # or exact, which is the default
           missing: refuse      # or allow: NaN and None may stand for unknown values
-          features: [age, income, {name: city, input: city, missing: refuse}]
+          infinite: refuse     # or allow: infinities may stand among the numbers
+          features:
+          - age
+          - {name: city, input: city, missing: allow, missing_as: "?"}   # "?" is what the model takes for None
+          - {name: size, values: [S, M, L], input: size}                 # anything else is refused
+          - {name: id, unused: true}                                     # may stand in a row, or be left out
+          - {name: review, text: {kind: ngram-sets, ...}}                # a text: see ortolan.inputs.ngram_sets
 
     Args:
         raw: the ``columns`` object.
         inputs: of the model; they declare the dtypes.
         at: its dotted path, for messages.
+        read_asset: gives the content of an asset, for columns of texts.
 
     Raises:
         ManifestError: a missing, unknown or wrong value.
-        BundleError: the model's inputs are not those that the columns name.
+        BundleError: the model's inputs are not those that the columns name, or damaged assets.
+        MissingPackageError: a tokenizer's package is missing.
     """
     if not isinstance(raw, dict):
         mismatch("object", raw, at)
-    record = Record(
-        {"input": None, "cast": "exact", "missing": "refuse", **raw}, at, ("input", "cast", "missing", "features")
-    )
+    defaults = {"input": None, "cast": "exact", "missing": "refuse", "infinite": "refuse"}
+    record = Record({**defaults, **raw}, at, (*defaults, "features"))
     matrix = record.get("input", optional(_NAME))
-    missing = record.get("missing", _MISSING)
+    shared = {key: record.get(key, _LEAVE) for key in ("missing", "infinite")}
     specs = {spec.name: spec for spec in inputs}
 
     def feature(value: object, place: str) -> Feature:
         entry = {"name": value} if isinstance(value, str) else value
         if not isinstance(entry, dict):
             mismatch("str or object", value, place)
-        fields = Record({"input": matrix, "missing": missing, **entry}, place, ("name", "input", "missing"))
+        if entry.get("unused") is True:
+            name = Record(entry, place, ("name", "unused")).get("name", _NAME)
+            return Feature(name, "", UNUSED, missing=True, infinite=True)
+        if "text" in entry:
+            return _text_feature(Record(entry, place, ("name", "text")), inputs, read_asset)
+        given = {"input": matrix, **shared, "missing_as": None, "values": None, **entry}
+        fields = Record(given, place, ("name", "input", *shared, "missing_as", "values"))
         name = fields.get("name", _NAME)
         target = fields.get("input", optional(_NAME))
         if target is None:
             raise ManifestError(join(place, "input"), f"missing: the columns share no input, so {name!r} needs its own")
         if target not in specs:
             raise BundleError(f"model: expected an input {target!r} for {name!r}, found {', '.join(specs) or 'none'}")
-        allowed = fields.get("missing", _MISSING) == "allow"
-        return Feature(name, target, _dtype(specs[target], name, place, missing=allowed), allowed)
+        return _feature(fields, name, specs[target], place)
 
     features = record.get("features", array(feature, least=1, most=MAX_FEATURES))
     _check_unique(features, matrix, join(at, "features"))
     used: dict[str, int] = {}
     for one in features:
-        used[one.input] = used.get(one.input, 0) + 1
+        if one.is_alone:
+            used[one.input] = used.get(one.input, 0) + 1
+    of_texts = {name for one in features if one.text is not None for name in one.text.inputs}
     for name in specs:
-        if name not in used:
+        if name not in used and name not in of_texts:
             raise BundleError(f"model: expected a feature for input {name!r}, found none")
     for name, count in used.items():
         _check_shape(specs[name], count, alone=name != matrix)
@@ -121,18 +163,40 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
         matrix,
         cast("Cast", record.get("cast", choice(("exact", "round")))),
         {name: len(specs[name].shape or ()) for name in used},
-        _rows([specs[name] for name in used]),
+        _rows([specs[name] for name in (*used, *of_texts)]),
     )
 
 
-def _dtype(spec: TensorSpec, name: str, place: str, *, missing: bool) -> str:
+def _text_feature(fields: Record, inputs: Sequence[TensorSpec], read_asset: ReadAsset) -> Feature:
+    """A column of texts; the model must have the inputs that its vectorizers give."""
+    sets = fields.get("text", lambda value, place: NgramSets.open(value, read_asset, place))
+    sets.check(inputs)
+    return Feature(fields.get("name", _NAME), "", TEXT, missing=False, text=sets)
+
+
+def _feature(fields: Record, name: str, spec: TensorSpec, place: str) -> Feature:
+    """The rest of a feature, checked against the input that takes it."""
     if spec.dtype not in (*_FLOATS, *_INTEGERS, "bool", STRINGS):
         raise BundleError(f"model: expected input {spec.name!r} to take numbers or strings, found {spec}")
-    if missing and spec.dtype not in _FLOATS:
+    missing, infinite = (fields.get(key, _LEAVE) == "allow" for key in ("missing", "infinite"))
+    missing_as = fields.get("missing_as", optional(_STRING))
+    if missing and spec.dtype not in _FLOATS and missing_as is None:
         raise ManifestError(
             join(place, "missing"), f"expected 'refuse': {name!r} is {spec.dtype}, which has no value for missing"
         )
-    return spec.dtype
+    if missing_as is not None and (spec.dtype != STRINGS or not missing):
+        raise ManifestError(join(place, "missing_as"), "expected it where strings may be missing, and nowhere else")
+    value: Convert[Any] = _STRING if spec.dtype == STRINGS else number()
+    values = fields.get("values", optional(array(value, least=1, most=MAX_VALUES)))
+    return Feature(
+        name,
+        spec.name,
+        spec.dtype,
+        missing,
+        infinite and spec.dtype in _FLOATS,
+        missing_as,
+        None if values is None else tuple(values),
+    )
 
 
 def _check_unique(features: Sequence[Feature], matrix: str | None, at: str) -> None:
@@ -141,10 +205,12 @@ def _check_unique(features: Sequence[Feature], matrix: str | None, at: str) -> N
     for index, one in enumerate(features):
         if one.name in names:
             raise ManifestError(join(at, index), f"expected distinct names, found {one.name!r} twice")
-        if one.input in inputs and one.input != matrix:
-            raise ManifestError(join(at, index), f"expected an input of its own, found {one.input!r} twice")
+        own = one.text.inputs if one.text is not None else (one.input,) if one.is_alone else ()
+        for name in own:
+            if name in inputs and name != matrix:
+                raise ManifestError(join(at, index), f"expected an input of its own, found {name!r} twice")
         names.add(one.name)
-        inputs.add(one.input)
+        inputs.update(own)
 
 
 def _check_shape(spec: TensorSpec, columns: int, *, alone: bool) -> None:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import InputError, InputTypeError
-from ortolan.inputs.column_config import STRINGS, ColumnsConfig, parse_columns
+from ortolan.inputs.assets import no_assets
+from ortolan.inputs.column_config import STRINGS, TEXT, UNUSED, ColumnsConfig, parse_columns
+from ortolan.inputs.column_texts import ColumnTexts, kind_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.inputs.column_config import Feature
     from ortolan.types import Array, TensorSpec
 
@@ -48,18 +51,20 @@ class Columns:
         """
         self.features = config.features
         self.names = tuple(feature.name for feature in config.features)
+        self._unused = frozenset(feature.name for feature in config.features if feature.dtype == UNUSED)
         self._cast = config.cast
         self.most_rows = config.rows or max(1, min(GROUP, CELLS // len(config.features)))
+        self._texts = ColumnTexts(config.features)
         self._groups: list[_Group] = []
-        for name in dict.fromkeys(feature.input for feature in config.features):
-            places = [i for i, feature in enumerate(config.features) if feature.input == name]
+        for name in dict.fromkeys(feature.input for feature in config.features if feature.is_alone):
+            places = [i for i, one in enumerate(config.features) if one.input == name and one.is_alone]
             flat = config.ranks[name] == 1
             self._groups.append(_Group(name, places, [config.features[i] for i in places], config.cast, flat=flat))
 
     @classmethod
-    def open(cls, raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns:
+    def open(cls, raw: object, inputs: Sequence[TensorSpec], at: str, read_asset: ReadAsset = no_assets) -> Columns:
         """From the ``columns`` object of a task's configuration; see `parse_columns` for the errors."""
-        return cls(parse_columns(raw, inputs, at))
+        return cls(parse_columns(raw, inputs, at, read_asset))
 
     def one(self, row: Row) -> dict[str, Array]:
         """The model's inputs for one row.
@@ -81,6 +86,9 @@ class Columns:
         Raises:
             InputTypeError, InputError: as `one`; the message names the row too, counted from 0.
         """
+        if isinstance(rows, np.ndarray) and rows.ndim == 2 and self._texts:
+            _require_plain(rows)
+            rows = rows.tolist()
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
             _require_plain(rows)
             for start in range(0, len(rows), self.most_rows):
@@ -88,20 +96,32 @@ class Columns:
                 yield range(start, start + len(part)), self._from_matrix(part, start)
             return
         if not isinstance(rows, list | tuple | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
-            raise InputTypeError(f"expected a list of rows or a 2-D array, found {_kind(rows)}")
+            raise InputTypeError(f"expected a list of rows or a 2-D array, found {kind_of(rows)}")
         for start in range(0, len(rows), self.most_rows):
             some = rows[start : start + self.most_rows]
             values = [self._values(row, start + i) for i, row in enumerate(some)]
-            yield range(start, start + len(values)), self._from_rows(values, start)
+            for run, feeds in self._texts.runs(values, start):
+                yield range(start + run.start, start + run.stop), feeds | self._numbered(values, run, start)
 
     def parsed(self, cells: Mapping[str, str | None], row: int) -> dict[str, Any]:
-        """A row of text, as a CSV file has it, with its numbers read; an empty cell is a missing number.
+        """A row of text, as a CSV file has it, with its numbers read; an empty cell is a missing value.
+
+        An empty cell is the empty string where strings may not be missing.
 
         Raises:
             InputError: missing or unknown names, or text that is no number where one is due.
         """
         self._check_names(cells, row)
-        return {feature.name: _parsed(feature, cells[feature.name], row) for feature in self.features}
+        return {one.name: _parsed(one, cells[one.name], row) for one in self.features if one.dtype != UNUSED}
+
+    def named(self, row: Mapping[str, Any], at: int) -> dict[str, Any]:
+        """A row by name, as JSON has it, with its names checked and without what the model does not use.
+
+        Raises:
+            InputError: missing or unknown names.
+        """
+        self._check_names(row, at)
+        return {one.name: row[one.name] for one in self.features if one.dtype != UNUSED}
 
     def _values(self, row: object, at: int | None) -> Sequence[Any]:
         """The values of a row in the order of the features."""
@@ -112,37 +132,46 @@ class Columns:
             except KeyError:
                 pass
             self._check_names(row, at)
-        elif isinstance(row, np.ndarray):
+            return [row.get(name) for name in self.names]
+        if isinstance(row, np.ndarray):
             _require_plain(row)
             if row.ndim != 1:
-                raise InputError(f"{_place(at)}expected a row of {self._count()}, found an array of {row.ndim} axes")
+                raise InputError(f"{place_of(at)}expected a row of {self._count()}, found an array of {row.ndim} axes")
             row = row.tolist()
         if not isinstance(row, list | tuple):
             raise InputTypeError(
-                f"{_place(at)}expected values by feature name or a sequence of {self._count()}, found {_kind(row)}"
+                f"{place_of(at)}expected values by feature name or a sequence of {self._count()}, found {kind_of(row)}"
             )
         if len(row) != len(self.names):
-            raise InputError(f"{_place(at)}expected {self._count()} ({_listed(self.names)}), found {len(row)}")
+            raise InputError(f"{place_of(at)}expected {self._count()} ({_listed(self.names)}), found {len(row)}")
         return row
 
     def _count(self) -> str:
         return "1 value" if len(self.names) == 1 else f"{len(self.names)} values"
 
     def _check_names(self, row: Mapping[str, Any], at: int | None) -> None:
-        missing = [name for name in self.names if name not in row]
+        missing = [name for name in self.names if name not in row and name not in self._unused]
         if missing:
-            raise InputError(f"{_place(at)}missing: {_listed(missing)}; the model takes {_listed(self.names)}")
+            raise InputError(f"{place_of(at)}missing: {_listed(missing)}; the model takes {_listed(self.names)}")
         unknown = [str(name) for name in row if name not in self.names]
         if unknown:
-            raise InputError(f"{_place(at)}unknown: {_listed(unknown)}; the model takes {_listed(self.names)}")
+            raise InputError(f"{place_of(at)}unknown: {_listed(unknown)}; the model takes {_listed(self.names)}")
+
+    def _numbered(self, rows: Sequence[Sequence[Any]], part: range, start: int) -> dict[str, Array]:
+        """The inputs of some of the rows but those of texts."""
+        some = rows if len(part) == len(rows) else rows[part.start : part.stop]
+        return {group.input: group.encoded(some, start + part.start) for group in self._groups}
 
     def _from_rows(self, rows: Sequence[Sequence[Any]], start: int | None) -> dict[str, Array]:
-        return {group.input: group.encoded(rows, start) for group in self._groups}
+        feeds = {group.input: group.encoded(rows, start) for group in self._groups}
+        return feeds | self._texts.together(rows, start) if self._texts else feeds
 
     def _from_matrix(self, matrix: NDArray[Any], start: int | None) -> dict[str, Array]:
         _require_plain(matrix)
         if matrix.shape[1] != len(self.names):
             raise InputError(f"expected rows of {self._count()} ({_listed(self.names)}), found {matrix.shape[1]}")
+        if self._texts:
+            return self._from_rows(matrix.tolist(), start)
         if matrix.dtype.kind not in "fiub":
             if matrix.dtype.kind not in "OU":
                 raise InputTypeError(f"expected an array of numbers or str, found {matrix.dtype}")
@@ -163,6 +192,8 @@ class _Group:
         self._strings = features[0].dtype == STRINGS
         self._dtype: np.dtype[Any] = np.dtype(object if self._strings else features[0].dtype)
         self._may_miss = np.array([feature.missing for feature in features])
+        self._may_be_infinite = np.array([feature.infinite for feature in features])
+        self._limited = [(i, np.array(one.values)) for i, one in enumerate(features) if one.values is not None]
 
     def encoded(self, rows: Sequence[Sequence[Any]], start: int | None) -> Array:
         """The input's tensor for rows of Python values."""
@@ -205,30 +236,45 @@ class _Group:
                 fine = np.isfinite(converted)
                 if self._exact and numbers.dtype != self._dtype:
                     fine &= converted == numbers
-                if not fine.all():
-                    fine |= np.isnan(numbers) & self._may_miss if numbers.dtype.kind == "f" else False
+                if not fine.all() and numbers.dtype.kind == "f":
+                    fine |= np.isnan(numbers) & self._may_miss | np.isinf(numbers) & self._may_be_infinite
             else:
                 # A float beyond the range converts to anything, perhaps even back to itself.
                 fine = (converted == numbers) & (np.abs(numbers.astype(np.float64)) < _EXACT)
-        return converted if fine.all() else None
+        if not fine.all():
+            return None
+        return converted if all(self._is_known(converted[:, i], known) for i, known in self._limited) else None
+
+    @staticmethod
+    def _is_known(column: Array, known: NDArray[Any]) -> bool:
+        """Whether a column has none but these values; what may be missing was looked at before."""
+        return bool((np.isin(column, known) | np.isnan(column)).all())
 
     def _element(self, value: Any, feature: Feature, row: int | None) -> Any:
         """One value as the model takes it, or what is wrong with it."""
-        place = _place(row, feature.name)
+        place = place_of(row, feature.name)
         if isinstance(value, np.generic):
             value = value.item()
-        if self._strings:
-            return _string(value, place)
         if value is None or (isinstance(value, float) and math.isnan(value)):
             if feature.missing:
-                return math.nan
-            raise InputError(f"{place}expected a number, found {value}; the model does not take missing values")
-        if not isinstance(value, int | float):
+                return feature.missing_as if self._strings else math.nan
+            if not self._strings:
+                raise InputError(f"{place}expected a number, found {value}; the model does not take missing values")
+        if self._strings:
+            found: Any = _string(value, place)
+            if found == feature.missing_as:
+                raise InputError(f"{place}{found!r} stands for missing strings in this model; it cannot be a value")
+        elif not isinstance(value, int | float):
             advice = "; convert it to a number first" if isinstance(value, str) else ""
-            raise InputTypeError(f"{place}expected a number, found {_kind(value)} {value!r:.40}{advice}")
-        return self._number(value, place)
+            raise InputTypeError(f"{place}expected a number, found {kind_of(value)} {value!r:.40}{advice}")
+        else:
+            found = self._number(value, feature, place)
+        if feature.values is not None and found not in feature.values:
+            known = _listed(feature.values)
+            raise InputError(f"{place}expected one of {known}, found {found!r}; the model was trained with no other")
+        return found
 
-    def _number(self, value: float, place: str) -> float:
+    def _number(self, value: float, feature: Feature, place: str) -> float:
         name = self._dtype.name
         if self._dtype.kind != "f":
             low, high = (0, 1) if name == "bool" else (np.iinfo(self._dtype).min, np.iinfo(self._dtype).max)
@@ -241,6 +287,8 @@ class _Group:
         except OverflowError:
             converted = math.inf
         if math.isinf(converted):
+            if feature.infinite and math.isinf(value):
+                return value
             raise InputError(f"{place}expected a finite {name}, found {value!r}")
         if self._exact and converted != value:
             raise InputError(
@@ -260,7 +308,7 @@ def _require_plain(array: NDArray[Any]) -> None:
 
 def _string(value: object, place: str) -> str:
     if not isinstance(value, str):
-        raise InputTypeError(f"{place}expected a str, found {_kind(value)}; the training data had strings here")
+        raise InputTypeError(f"{place}expected a str, found {kind_of(value)}; the training data had strings here")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -269,11 +317,11 @@ def _string(value: object, place: str) -> str:
 
 
 def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
-    place = _place(row, feature.name)
+    place = place_of(row, feature.name)
     if cell is None:
         raise InputError(f"{place}the row ends before it")
-    if feature.dtype == STRINGS:
-        return cell
+    if feature.dtype in (STRINGS, TEXT):
+        return cell if cell or not feature.missing else None
     digits = cell.strip()
     if not digits:
         return None
@@ -283,17 +331,6 @@ def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
         raise InputError(f"{place}expected a number, found {cell!r:.40}") from None
 
 
-def _place(row: int | None, feature: str | None = None) -> str:
-    parts = [] if row is None else [f"row {row}"]
-    if feature is not None:
-        parts.append(f"feature {feature!r}")
-    return f"{', '.join(parts)}: " if parts else ""
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def _listed(names: Sequence[object], most: int = 12) -> str:
     more = len(names) - most
     return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__

@@ -46,7 +46,10 @@ class NgramConfig:
         features: number of features, the dropped ones included.
         kept: features with an id below this are the model's inputs; the others only count for the norm.
         idf: how the weights of the features are stored: not at all, as a palette and codes, or as float64.
-        nodes: how the nodes of the trie map to features: one to one, by bits, or by a list of ids.
+        nodes: how the nodes of the trie map to features: one to one, by bits, or by a list of ids. Of hashed n-grams:
+            which of them are kept: all, or those of a list.
+        hashed: None for n-grams of a vocabulary; else a feature is a bucket of a hash table (MurmurHash3 of the UTF-8
+            form), with counts that all are positive (``"plain"``) or signed by the hash (``"signed"``).
     """
 
     analyzer: Analyzer
@@ -64,6 +67,7 @@ class NgramConfig:
     kept: int = 0
     idf: Literal["palette", "float64"] | None = None
     nodes: Literal["all", "bits", "ids"] = "all"
+    hashed: Literal["plain", "signed"] | None = None
 
     def to_json(self) -> dict[str, object]:
         """The form that :func:`parse_config` reads; keys in a fixed order."""
@@ -84,6 +88,7 @@ class NgramConfig:
             "kept": self.kept,
             "idf": self.idf,
             "nodes": self.nodes,
+            **({} if self.hashed is None else {"hashed": self.hashed}),
         }
 
 
@@ -102,8 +107,8 @@ def parse_config(raw: Mapping[str, object], path: str) -> NgramConfig:
         if key not in raw:
             raise ManifestError(f"{path}.{key}", "expected a value, found none")
     for key in raw:
-        if key not in expected:
-            raise ManifestError(f"{path}.{key}", f"unknown key; known: {', '.join(expected)}")
+        if key not in expected and key != "hashed":
+            raise ManifestError(f"{path}.{key}", f"unknown key; known: {', '.join(expected)}, hashed")
     if raw["kind"] != "ngrams":
         raise ManifestError(f"{path}.kind", f"expected 'ngrams', found {raw['kind']!r}")
     values: dict[str, Any] = {}
@@ -124,6 +129,11 @@ def parse_config(raw: Mapping[str, object], path: str) -> NgramConfig:
     words = values["analyzer"] == "word"
     if name is not None and not words:
         raise ManifestError(f"{path}.tokenizer", f"expected null with analyzer {values['analyzer']!r}, found {name!r}")
+    hashed = raw.get("hashed")
+    if hashed not in (None, "plain", "signed"):
+        raise ManifestError(f"{path}.hashed", f"expected 'plain' or 'signed', found {hashed!r}")
+    if hashed is not None and (values["nodes"] == "bits" or values["features"] < 1):
+        raise ManifestError(f"{path}.hashed", "expected one bucket or more, of which all are kept, or those of a list")
     pattern = _pattern(raw["token_pattern"], f"{path}.token_pattern", required=words and name is None)
     return NgramConfig(
         **values,
@@ -132,6 +142,7 @@ def parse_config(raw: Mapping[str, object], path: str) -> NgramConfig:
         tokenizer=name,
         tokenizer_version=version,
         stop_words=_stop_words(raw["stop_words"], f"{path}.stop_words"),
+        hashed=cast("Any", hashed),
     )
 
 

@@ -84,7 +84,7 @@ class CharSymbols:
 
     def blocks(self, texts: Sequence[str]) -> Iterator[Block]:
         """All texts, in blocks of bounded size."""
-        for first, group in _groups(texts):
+        for first, group in groups(texts):
             pieces = [self._prepare(text) for text in group]
             starts = _starts([len(piece) for piece in pieces])
             joined = self._separator.join(pieces) + self._separator
@@ -96,7 +96,7 @@ class CharSymbols:
         text = self._normalize(text)
         if not self._bounded:
             return squeeze(" ", text)
-        # Each word between spaces; a line feed, which no word contains, keeps n-grams from crossing words.
+        # A line feed, which no word contains, keeps n-grams from crossing words.
         inside = " \n ".join(text.split())
         return f" {inside} " if inside else ""
 
@@ -129,7 +129,7 @@ class WordSymbols:
 
     def blocks(self, texts: Sequence[str]) -> Iterator[Block]:
         """All texts, in blocks of bounded size."""
-        for first, group in _groups(texts):
+        for first, group in groups(texts):
             documents = [self._tokenize(self._normalize(text)) for text in group]
             lengths = [len(document) for document in documents]
             distinct = list(dict.fromkeys(chain.from_iterable(documents)))
@@ -142,7 +142,12 @@ class WordSymbols:
             yield Block(symbols, starts, first)
 
 
-def _groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
+def spaced_words(text: str) -> list[str]:
+    """The words of a text, each between spaces, as the analyzer ``"char_wb"`` has them."""
+    return [f" {word} " for word in text.split()]
+
+
+def groups(texts: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
     """Consecutive texts of about ``BLOCK`` characters together, each group with the number of its first text."""
     first = size = 0
     for i, text in enumerate(texts):

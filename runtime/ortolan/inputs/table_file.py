@@ -1,12 +1,15 @@
-"""Rows of a table in a .csv or .tsv file."""
+"""Rows of a table in a .csv, .tsv or .jsonl file."""
 
 from __future__ import annotations
 
 import csv
+import json
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import InputError, StorageError
+from ortolan.inputs.datafile import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,14 +19,30 @@ if TYPE_CHECKING:
 
 LABEL = "label"
 """A column of this name that is no feature is left out: files of samples often have the true label there."""
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+"""Of files of rows."""
 _NO_ROWS = "expected a line of names and at least one row, found none"
 
 
+@dataclass(frozen=True, slots=True)
+class RowSamples:
+    """Rows by feature name, and their true labels as strings if the file has them all."""
+
+    rows: list[dict[str, Any]]
+    labels: tuple[str, ...] | None
+
+
 def read_table(path: Path, columns: Columns) -> list[dict[str, Any]]:
-    """The rows of the file; its first line names the features, in any order. An empty cell is a missing number.
+    """The rows of the file; see `read_row_samples` for what it holds and for the errors."""
+    return read_row_samples(path, columns).rows
+
+
+def read_row_samples(path: Path, columns: Columns) -> RowSamples:
+    """The rows of the file and their labels, which stand in a column ``label`` that is no feature.
 
     Args:
-        path: a .csv (comma) or .tsv (tabulator) file in UTF-8.
+        path: a .csv (comma) or .tsv (tabulator) file in UTF-8, whose first line names the features in any order and
+            where an empty cell is a missing value; or a .jsonl file with an object by feature name on each line.
         columns: the features that are due.
 
     Raises:
@@ -31,10 +50,15 @@ def read_table(path: Path, columns: Columns) -> list[dict[str, Any]]:
         InputError: it is not such a file, has no rows, has other columns, or text where a number is due.
     """
     with _table(path) as lines:
-        rows = [columns.parsed(_cells(line, columns, i), i) for i, line in enumerate(lines)]
+        rows, labels = [], []
+        for i, line in enumerate(lines):
+            labels.append(line.get(LABEL) if LABEL not in columns.names else None)
+            cells = {name: cell for name, cell in line.items() if name != LABEL or name in columns.names}
+            rows.append(columns.named(cells, i) if path.suffix.lower() == ".jsonl" else columns.parsed(cells, i))
         if not rows:
             raise InputError(_NO_ROWS)
-    return rows
+    given = [label_text(label) for label in labels if label not in (None, "")]
+    return RowSamples(rows, tuple(given) if len(given) == len(rows) else None)
 
 
 def count_rows(path: Path) -> int:
@@ -51,11 +75,15 @@ def count_rows(path: Path) -> int:
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[csv.DictReader[str]]:
+def _table(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     """The rows with their cells by name; whatever is wrong with them becomes an error that names the file."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            yield csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+            if path.suffix.lower() == ".jsonl":
+                yield (_object(line, i) for i, line in enumerate(file, 1) if line.strip())
+            else:
+                lines = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+                yield (_full(line, i) for i, line in enumerate(lines))
     except UnicodeDecodeError as error:
         found = error.object[error.start]
         raise InputError(f"{path}: expected UTF-8, found byte 0x{found:02x} at {error.start}") from None
@@ -67,7 +95,18 @@ def _table(path: Path) -> Iterator[csv.DictReader[str]]:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _cells(line: dict[str | Any, str | Any], columns: Columns, row: int) -> dict[str, str | None]:
+def _full(line: dict[str | Any, str | Any], row: int) -> dict[str, Any]:
+    """A row that has no more cells than there are names."""
     if None in line:
         raise InputError(f"row {row}: expected {len(line) - 1} cells, found {len(line) - 1 + len(line[None])}")
-    return {name: cell for name, cell in line.items() if name != LABEL or name in columns.names}
+    return line
+
+
+def _object(text: str, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"line {number}: expected a JSON object: {error}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"line {number}: expected a JSON object, found {type(row).__name__}")
+    return row

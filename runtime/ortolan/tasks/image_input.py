@@ -9,7 +9,7 @@ import numpy as np
 
 from ortolan.errors import BundleError, InputError, InputTypeError
 from ortolan.inputs.image import ImageEncoder
-from ortolan.inputs.image_geometry import Bounded, Unresized
+from ortolan.inputs.image_geometry import Bounded, Placement, Unresized
 from ortolan.inputs.image_source import ImageArray
 from ortolan.tasks.runner import Encoded
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ortolan.inputs.image_config import ImageConfig
-    from ortolan.inputs.image_geometry import Placement
     from ortolan.types import Array, Dim, RunControl, Session, TensorSpec
 
 AnswerT = TypeVar("AnswerT")
@@ -69,6 +68,14 @@ class ImageInput:
     def largest(self) -> dict[str, tuple[int | None, ...]]:
         """Shape of the largest tensor, by input; None where the configuration sets no bound."""
         return {self._name: _shape(self.encoder.config, self.encoder.config.largest)}
+
+    def of_tensors(self, feeds: Mapping[str, Array]) -> Encoded:
+        """See `ImageRunner.of_tensors`."""
+        shape = feeds[self._name].shape
+        height, width = shape[2:] if self.encoder.config.layout == "nchw" else shape[1:3]
+        size = width, height
+        placement = Placement(image=size, resized=size, canvas=size)
+        return Encoded(dict(feeds), list(range(shape[0])), [placement] * shape[0])
 
     def examples(self, count: int) -> list[dict[str, Array]]:
         """Tensors of made-up images, rectangles on a plain ground, of a usual size."""
@@ -151,6 +158,10 @@ class ImageRunner(Generic[AnswerT]):
     def feeds(self, x: object) -> dict[str, Array]:
         """The tensors of one image; errors as for `answer`."""
         return self._input.one(x)[0]
+
+    def of_tensors(self, feeds: Mapping[str, Array]) -> Encoded:
+        """The run of tensors that are there already, their pixels taken as those of the original image."""
+        return self._input.of_tensors(feeds)
 
     def largest(self) -> dict[str, tuple[int | None, ...]]:
         """Shape of the largest tensor of an image; see `ortolan.tasks.runner.BoundsInputs`."""

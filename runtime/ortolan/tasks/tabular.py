@@ -28,7 +28,7 @@ import numpy as np
 
 from ortolan.bundle.fields import Record, array, join, optional, text
 from ortolan.errors import BundleError, ManifestError, SessionError
-from ortolan.inputs.column_config import STRINGS
+from ortolan.inputs.column_config import STRINGS, TEXT
 from ortolan.inputs.columns import Columns
 from ortolan.tasks.runner import Encoded
 from ortolan.tasks.text_classification import Classification
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
+    from ortolan.inputs.column_config import Feature
     from ortolan.inputs.columns import Row
     from ortolan.tasks.runner import Metric
     from ortolan.tasks.text_classification import Label
@@ -65,8 +66,8 @@ class Regression:
     values: Mapping[str, float]
 
 
-class _TabularRunner(Generic[AnswerT]):
-    """Rows to answers: what classification and regression share."""
+class TabularRunner(Generic[AnswerT]):
+    """Rows to answers: what the tasks over rows of a table share."""
 
     def __init__(self, session: Session, columns: Columns) -> None:
         self.session = session
@@ -82,7 +83,7 @@ class _TabularRunner(Generic[AnswerT]):
 
     def largest(self) -> dict[str, tuple[int | None, ...]]:
         """Shape of the tensors of as many rows as one run takes; see `ortolan.tasks.runner.BoundsInputs`."""
-        return {feature.input: (self.columns.most_rows,) for feature in self.columns.features}
+        return {feature.input: (self.columns.most_rows,) for feature in self.columns.features if feature.is_alone}
 
     def examples(self, count: int) -> list[dict[str, Array]]:
         """Rows of small whole numbers and empty strings."""
@@ -90,12 +91,12 @@ class _TabularRunner(Generic[AnswerT]):
         features = self.columns.features
         largest = 2 if any(one.dtype == "bool" for one in features) else 16
         rows = random.integers(0, largest, (count, len(features))).tolist()
-        strings = [one.dtype == STRINGS for one in features]
-        return [self.columns.one(["" if text else n for n, text in zip(row, strings, strict=True)]) for row in rows]
+        pairs = [zip(row, features, strict=True) for row in rows]
+        return [self.columns.one([_example(n, feature) for n, feature in pair]) for pair in pairs]
 
     def warm_up(self) -> None:
         """Answer a row of zeros and empty strings, unless the model refuses such a one."""
-        row = ["" if feature.dtype == STRINGS else 0 for feature in self.columns.features]
+        row = [_example(0, feature) for feature in self.columns.features]
         # A model may know its categories and refuse all others: no reason not to load it.
         with contextlib.suppress(SessionError):
             self.session.run(self.columns.one(row))
@@ -112,7 +113,7 @@ class _TabularRunner(Generic[AnswerT]):
         return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
 
 
-class TabularClassificationRunner(_TabularRunner[Classification]):
+class TabularClassificationRunner(TabularRunner[Classification]):
     """Row -> columns -> model -> label."""
 
     metric: Metric = "label"
@@ -136,7 +137,7 @@ class TabularClassificationRunner(_TabularRunner[Classification]):
         cls,
         task: TaskSpec,
         sessions: Mapping[str, Session],
-        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+        read_asset: ReadAsset,
     ) -> TabularClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
@@ -157,7 +158,7 @@ class TabularClassificationRunner(_TabularRunner[Classification]):
             spec = _output(specs, outputs["label"], f"{_CONFIG}.label")
             if spec.shape is None or len(spec.shape) not in (1, 2):
                 raise BundleError(f"model: expected output {spec.name!r} to have the shape [rows], found {spec}")
-        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, labels, outputs)
 
     def examples(self, count: int) -> list[dict[str, Array]]:
@@ -224,7 +225,7 @@ class TabularClassificationRunner(_TabularRunner[Classification]):
         return Classification(self.labels[best], probabilities[best], likely, by_label)
 
 
-class TabularRegressionRunner(_TabularRunner[Regression]):
+class TabularRegressionRunner(TabularRunner[Regression]):
     """Row -> columns -> model -> numbers."""
 
     metric: Metric = "tensor"
@@ -245,7 +246,7 @@ class TabularRegressionRunner(_TabularRunner[Regression]):
         cls,
         task: TaskSpec,
         sessions: Mapping[str, Session],
-        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+        read_asset: ReadAsset,
     ) -> TabularRegressionRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
@@ -256,7 +257,7 @@ class TabularRegressionRunner(_TabularRunner[Regression]):
         name = record.get("output", _NAME)
         spec = _output({spec.name: spec for spec in session.outputs}, name, f"{_CONFIG}.output")
         _check_numbers(spec, len(targets), alone=len(targets) == 1)
-        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, name, targets)
 
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Regression]:
@@ -272,6 +273,13 @@ class TabularRegressionRunner(_TabularRunner[Regression]):
 
     def decide(self, row: Mapping[str, Array]) -> None:
         """Numbers decide nothing."""
+
+
+def _example(number: int, feature: Feature) -> str | float:
+    """A value that the feature takes."""
+    if feature.values is not None:
+        return feature.values[number % len(feature.values)]
+    return "" if feature.dtype in (STRINGS, TEXT) else number
 
 
 def _label(value: object, at: str) -> Label:

@@ -3,8 +3,9 @@
 Its configuration::
 
     {"labels": ["neg", "pos"],
-     "input": {"kind": "ngrams", ...},     # or "tokens": see ortolan.inputs.config and ortolan.inputs.tokens
-     "decision": "scores",                 # or "probabilities": the output whose largest value decides
+     "input": {"kind": "ngrams", ...},     # or "ngram-sets", "tokens": see ortolan.inputs.config, .ngram_sets, .tokens
+     "decision": "scores",                 # or "probabilities": the output whose largest value decides; or "label":
+                                           # an output int64[batch] with the position of the label
      "logits": "logits"}                   # may be left out: an output that is both, probabilities by its softmax
 """
 
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ortolan.bundle.fields import Record
-from ortolan.errors import ManifestError
+from ortolan.errors import BundleError, ManifestError
 from ortolan.tasks.runner import require_outputs
 from ortolan.tasks.texts import open_text_input
 
@@ -62,16 +63,17 @@ class TextClassificationRunner:
         session: Session,
         text_input: TextTensors,
         labels: Sequence[Label],
-        decision: Literal["scores", "probabilities"],
+        decision: Literal["scores", "probabilities", "label"],
         *,
         has_probabilities: bool,
         logits: str | None = None,
     ) -> None:
         """Args:
-        session: the model, with outputs float32[batch, len(labels)].
+        session: the model, with outputs of floats [batch, len(labels)].
         text_input: text to the model's inputs.
         labels: label of each column.
-        decision: the output whose largest value decides; the first of several equal ones.
+        decision: the output whose largest value decides; the first of several equal ones. ``label`` is one that has
+            the position itself, int64[batch].
         has_probabilities: whether the model has an output ``probabilities`` beside ``scores``.
         logits: the output that scores and probabilities are made of; None if the model has them under these names.
         """
@@ -88,8 +90,10 @@ class TextClassificationRunner:
         Record(task.config, "task.config", _KEYS)
         labels = _labels(task.config.get("labels"))
         decision, logits = task.config.get("decision"), task.config.get("logits")
-        if decision != "scores" and decision != "probabilities":
-            raise ManifestError("task.config.decision", f"expected 'scores' or 'probabilities', found {decision!r}")
+        if decision != "scores" and decision != "probabilities" and decision != "label":
+            raise ManifestError(
+                "task.config.decision", f"expected 'scores', 'probabilities' or 'label', found {decision!r}"
+            )
         if logits is not None and not isinstance(logits, str):
             raise ManifestError("task.config.logits", f"expected the name of an output, found {logits!r}")
         text_input = open_text_input(task.config, len(labels), sessions, read_asset)
@@ -100,6 +104,8 @@ class TextClassificationRunner:
         else:
             read = ["scores", *(["probabilities"] if has_probabilities or decision == "probabilities" else [])]
         require_outputs(session, dict.fromkeys(read, len(labels)))
+        if decision == "label":
+            _require_label(session)
         return cls(session, text_input, labels, decision, has_probabilities=has_probabilities, logits=logits)
 
     def text_feeds(self, text: str) -> dict[str, Array]:
@@ -117,7 +123,8 @@ class TextClassificationRunner:
     ) -> list[Classification]:
         """The answers to the texts at ``encoded.rows``."""
         outputs = self._named(outputs)
-        best = outputs[self.decision].argmax(axis=1).tolist()
+        deciding = outputs[self.decision]
+        best = [self._checked(i) for i in deciding.tolist()] if deciding.ndim == 1 else deciding.argmax(axis=1).tolist()
         scores = outputs["scores"].tolist()
         if not self._has_probabilities:
             return [self._classification(*row, None) for row in zip(best, scores, strict=True)]
@@ -125,7 +132,8 @@ class TextClassificationRunner:
 
     def decide(self, row: Mapping[str, Array]) -> int:
         """Index of the label: the largest value of the deciding output, the first of several equal ones."""
-        return int(row[self._logits or self.decision].argmax())
+        deciding = row[self._logits or self.decision]
+        return int(deciding.argmax()) if deciding.ndim else self._checked(int(deciding))
 
     def warm_up(self) -> None:
         """Answer an empty text."""
@@ -139,9 +147,16 @@ class TextClassificationRunner:
             SessionError: the model failed.
         """
         outputs = self._named(self.session.run(self._input.one(x), control))
-        best = int(outputs[self.decision][0].argmax())
+        deciding = outputs[self.decision][0]
+        best = int(deciding.argmax()) if deciding.ndim else self._checked(int(deciding))
         probabilities = outputs["probabilities"][0].tolist() if self._has_probabilities else None
         return self._classification(best, outputs["scores"][0].tolist(), probabilities)
+
+    def _checked(self, position: int) -> int:
+        """A position that the model gave, if there is such a label."""
+        if not 0 <= position < len(self.labels):
+            raise BundleError(f"model: answered label {position}, expected 0 to {len(self.labels) - 1}")
+        return position
 
     def _named(self, outputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """The outputs under the names ``scores`` and ``probabilities``."""
@@ -161,6 +176,12 @@ class TextClassificationRunner:
         return Classification(
             labels[best], probabilities[best], dict(zip(labels, probabilities, strict=True)), by_label
         )
+
+
+def _require_label(session: Session) -> None:
+    spec = next((spec for spec in session.outputs if spec.name == "label"), None)
+    if spec is None or spec.dtype != "int64" or spec.shape is None or len(spec.shape) != 1:
+        raise BundleError(f"model: expected an output 'label' int64 of shape [batch], found {spec or 'none'}")
 
 
 def _labels(value: object) -> tuple[Label, ...]:

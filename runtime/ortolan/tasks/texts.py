@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     "ngrams": "ortolan.tasks.text_input:TextInput",
+    "ngram-sets": "ortolan.tasks.text_sets:TextSets",
     "tokens": "ortolan.tasks.token_input:TokenInput",
 }
 """Where the text inputs are, by their ``kind`` in a task's configuration; imported when a bundle needs one."""

@@ -59,3 +59,10 @@ def probabilities(model: Any, features: Any) -> NDArray[Any]:
     total = positive.sum(axis=1, keepdims=True)
     shares: NDArray[Any] = np.where(total == 0, 1 / positive.shape[1], positive / np.where(total == 0, 1, total))
     return shares
+
+
+def row_probabilities(model: Any, table: Any) -> NDArray[Any]:
+    """float64 [n, classes]: what a classifier over a table answers, in its own version's way where known."""
+    if type(model).__name__.startswith("LogisticRegression"):
+        return probabilities(model, table)
+    return np.asarray(model.predict_proba(table), np.float64)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,9 @@ class Part(Protocol):
 
     def dense(self, graph: GraphBuilder) -> Value:
         """float64 [batch, width]."""
+
+    def select(self, graph: GraphBuilder, places: Sequence[int]) -> Part:
+        """Some of these features, in this order."""
 
     def product(self, graph: GraphBuilder, weights: NDArray[Any]) -> Value:
         """float64 [batch, columns]: the features times float64 [width, columns]. Sparse parts do it without `dense`."""

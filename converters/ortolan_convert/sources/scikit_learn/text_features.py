@@ -9,12 +9,16 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan.inputs.config import NgramConfig
-from ortolan_convert.sources.scikit_learn.text_pipeline import SELECTORS, TFIDF
+from ortolan_convert.sources.scikit_learn.hashed_terms import terms_in_buckets
+from ortolan_convert.sources.scikit_learn.text_pipeline import HASHING, SELECTORS, TFIDF
+from ortolan_convert.vocabulary import compile_vocabulary, hashed_assets, text_assets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.scikit_learn.text_pipeline import Step, TextPipeline
+    from ortolan_convert.sources.scikit_learn.text_pipeline import Step
 
 _JIEBA = ("cut", "lcut")
 MOST_CHARACTERS = 1_000_000
@@ -28,15 +32,38 @@ class TextFeatures:
 
     Args:
         spec: options of the vectorizer and of tf-idf weighting.
-        terms: the vocabulary that counts, for the model or for the norm.
-        idf: float64 [terms] weights; None without.
-        position: int64 [terms], the model's feature that a term is, or -1: it only counts for the norm.
+        terms: the vocabulary that counts, for the model or for the norm; empty if n-grams are hashed.
+        idf: float64 [terms or buckets] weights; None without.
+        position: int64 [terms or buckets], the model's feature that each is, or -1: it only counts for the norm.
     """
 
     spec: NgramConfig
     terms: tuple[str, ...]
     idf: NDArray[Any] | None
     position: NDArray[Any]
+
+    def words(self) -> tuple[Sequence[str], NDArray[Any]]:
+        """Terms to make up texts of, and the model's feature that each is, or -1."""
+        if self.spec.hashed is None:
+            return self.terms, self.position
+        terms, buckets = terms_in_buckets(self.spec, self.position >= 0)
+        return terms, self.position[buckets]
+
+    def packed(self) -> tuple[dict[str, object], dict[str, bytes], NDArray[Any]]:
+        """The ``"input"`` object of a task's configuration, its assets, and the order in which they number features.
+
+        Returns:
+            The configuration; the assets by path below ``assets/``; int64, the model's feature that each id is.
+
+        Raises:
+            UnsupportedError: a vocabulary that is too large, weights that are not finite.
+        """
+        if self.spec.hashed is not None:
+            kept = np.flatnonzero(self.position >= 0)
+            return *hashed_assets(self.spec, kept, self.idf), self.position[kept]
+        compiled = compile_vocabulary(self.terms, self.spec, self.position >= 0)
+        config, assets = text_assets(self.spec, compiled, None if self.idf is None else self.idf[compiled.order])
+        return config, assets, self.position[compiled.order[: compiled.kept]]
 
     def restricted(self, used: NDArray[Any]) -> TextFeatures:
         """Without the features that the model does not use; those that count for a norm stay, marked -1.
@@ -45,7 +72,7 @@ class TextFeatures:
             used: bool [features of the model].
         """
         kept = (self.position >= 0) & used[np.maximum(self.position, 0)]
-        if self.spec.norm is not None:
+        if self.spec.norm is not None or self.spec.hashed is not None:
             return TextFeatures(
                 spec=self.spec, terms=self.terms, idf=self.idf, position=np.where(kept, self.position, -1)
             )
@@ -70,62 +97,79 @@ class _Weighting:
         self.done, self.norm, self.sublinear, self.idf = True, source.norm, bool(source.sublinear_tf), idf
 
 
-def text_features(pipeline: TextPipeline) -> TextFeatures:
-    """The features of a fitted pipeline.
+def text_features(vectorizer: Step, transformers: Sequence[Step] = ()) -> TextFeatures:
+    """The features of a fitted vectorizer, after tf-idf weighting and selectors.
 
     Raises:
         UnsupportedError: an option or an order of steps outside what is supported.
     """
-    vectorizer = pipeline.vectorizer
-    check_callables(pipeline)
+    for step in (vectorizer, *transformers):
+        check_callables(step)
     _check_options(vectorizer)
-    terms = np.array([str(term) for term in vectorizer.estimator.get_feature_names_out()], object)
+    hashed = vectorizer.kind == HASHING
+    terms = np.array([] if hashed else [str(term) for term in vectorizer.estimator.get_feature_names_out()], object)
     _check_alphabet(vectorizer, terms)
-    weighting = _Weighting()
+    weighting = _Weighting(norm=vectorizer.estimator.norm) if hashed else _Weighting()
     if vectorizer.kind == "TfidfVectorizer":
         weighting.take(vectorizer.estimator, vectorizer.estimator.idf_ if vectorizer.estimator.use_idf else None)
-    alive = np.arange(len(terms))  # terms that still count
-    position = np.arange(len(terms))  # of each alive term among the features that the next step takes
-    for step in pipeline.transformers:
+    width = vectorizer.width
+    alive = np.arange(width)  # terms that still count
+    position = np.arange(width)  # of each alive term among the features that the next step takes
+    for step in transformers:
         if step.kind in SELECTORS:
             mask = step.estimator.get_support()
             chosen = (position >= 0) & mask[np.maximum(position, 0)]
             renumbered = np.where(chosen, np.cumsum(mask)[np.maximum(position, 0)] - 1, -1)
-            if weighting.norm is not None:
+            if weighting.norm is not None or hashed:
                 position = renumbered
             else:
                 alive, position = alive[chosen], renumbered[chosen]
                 weighting.idf = None if weighting.idf is None else weighting.idf[chosen]
         elif step.kind == TFIDF:
-            if weighting.done:
-                raise UnsupportedError(f"{step.place}: a second tf-idf weighting is not supported")
+            _check_weighting(step, weighting, vectorizer)
             weighting.take(step.estimator, step.estimator.idf_ if step.estimator.use_idf else None)
     spec = _spec(vectorizer, weighting)
     idf = None if weighting.idf is None else np.asarray(weighting.idf, np.float64)
-    return TextFeatures(spec=spec, terms=tuple(terms[alive].tolist()), idf=idf, position=position)
+    kept = () if hashed else tuple(terms[alive].tolist())
+    return TextFeatures(spec=spec, terms=kept, idf=idf, position=position)
 
 
-def check_callables(pipeline: TextPipeline) -> None:
-    """No step calls code of the user's own.
+def _check_weighting(step: Step, weighting: _Weighting, vectorizer: Step) -> None:
+    """tf-idf takes counts: once, and neither scaled to a norm that would be lost, nor of both signs."""
+    if weighting.done:
+        raise UnsupportedError(f"{step.place}: a second tf-idf weighting is not supported")
+    if weighting.norm is not None and (step.estimator.norm is None or step.estimator.sublinear_tf):
+        raise UnsupportedError(
+            f"{step.place}: tf-idf of features that have a norm already is supported with a norm of its own and "
+            f"without sublinear_tf; set norm=None in {vectorizer.kind}"
+        )
+    if step.estimator.sublinear_tf and getattr(vectorizer.estimator, "alternate_sign", False):
+        raise UnsupportedError(
+            f"{step.place}, option 'sublinear_tf': the logarithm of negative counts is not a number; set "
+            f"alternate_sign=False in {vectorizer.kind}"
+        )
+
+
+def check_callables(step: Step) -> None:
+    """A step calls no code of the user's own.
 
     Raises:
-        UnsupportedError: one does; the message names it and its place.
+        UnsupportedError: it does; the message names it and its place.
     """
-    for step in pipeline.steps:
-        for option, value in step.estimator.get_params(deep=False).items():
-            if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
-                continue
-            if option == "tokenizer" and jieba_method(value) is not None:
-                _check_jieba(value.__self__, f"{step.place}, option {option!r}")
-                continue
-            module = getattr(value, "__module__", None) or "builtins"
-            if option == "score_func" and module.startswith("sklearn."):
-                continue
-            name = getattr(value, "__qualname__", None) or type(value).__qualname__
-            raise UnsupportedError(
-                f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "
-                f"converted; use scikit-learn's options instead"
-            )
+    for option, value in step.estimator.get_params(deep=False).items():
+        if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
+            continue
+        if option == "tokenizer" and jieba_method(value) is not None:
+            _check_jieba(value.__self__, f"{step.place}, option {option!r}")
+            continue
+        module = getattr(value, "__module__", None) or "builtins"
+        if option == "score_func" and module.startswith("sklearn."):
+            continue
+        name = getattr(value, "__qualname__", None) or type(value).__qualname__
+        raise UnsupportedError(
+            f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "
+            f"converted; use scikit-learn's options instead"
+        )
 
 
 def jieba_method(value: Any) -> str | None:
@@ -191,6 +235,7 @@ def _spec(vectorizer: Step, weighting: _Weighting) -> NgramConfig:
     method = None if options.tokenizer is None or not words else jieba_method(options.tokenizer)
     stop_words = options.get_stop_words() if words else None
     low, high = options.ngram_range
+    hashed = vectorizer.kind == HASHING
     return NgramConfig(
         analyzer=options.analyzer,
         ngram_range=(int(low), int(high)),
@@ -203,6 +248,8 @@ def _spec(vectorizer: Step, weighting: _Weighting) -> NgramConfig:
         binary=bool(options.binary),
         sublinear_tf=weighting.sublinear,
         norm=weighting.norm,
+        features=vectorizer.width if hashed else 0,
+        hashed=None if not hashed else "signed" if options.alternate_sign else "plain",
     )
 
 

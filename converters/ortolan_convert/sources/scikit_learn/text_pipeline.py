@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError
-from ortolan_convert.sources.scikit_learn.text_models import class_path, is_sklearn
+from ortolan_convert.sources.scikit_learn.text_models import class_path, is_known, is_sklearn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ortolan_convert.sources.scikit_learn.artifact import Artifact
 
-VECTORIZERS = frozenset({"CountVectorizer", "TfidfVectorizer"})
+HASHING = "HashingVectorizer"
+VECTORIZERS = frozenset({"CountVectorizer", "TfidfVectorizer", HASHING})
 SELECTORS = frozenset(
     {
         "SelectKBest",
@@ -47,6 +48,13 @@ class Step:
         """How many features it takes; None if it does not say."""
         return getattr(self.estimator, "n_features_in_", None)
 
+    @property
+    def width(self) -> int:
+        """Of a vectorizer, how many features it gives."""
+        if self.kind == HASHING:
+            return int(self.estimator.n_features)
+        return len(self.estimator.get_feature_names_out())
+
 
 @dataclass(frozen=True, slots=True)
 class TextPipeline:
@@ -60,6 +68,29 @@ class TextPipeline:
     def steps(self) -> tuple[Step, ...]:
         """All of them, in order."""
         return (self.vectorizer, *self.transformers, self.model)
+
+
+def takes_texts(artifacts: Sequence[Artifact]) -> bool:
+    """Whether a vectorizer of texts is among the steps that follow each other."""
+    return any(step.kind in VECTORIZERS for artifact in artifacts for step in _flatten(artifact))
+
+
+def is_linear(artifacts: Sequence[Artifact]) -> bool:
+    """Whether these are the steps, and none but those, that a model over features of words is read from."""
+    before = VECTORIZERS | SELECTORS | {TFIDF}
+    return all(step.kind in before or is_known(step.estimator) for artifact in artifacts for step in _flatten(artifact))
+
+
+def is_vectorizer(estimator: object) -> bool:
+    """Whether it makes features of words of texts."""
+    return type(estimator).__name__ in VECTORIZERS and is_sklearn(estimator)
+
+
+def takes_texts_alone(model: Any) -> bool:
+    """Whether a whole model takes texts, not rows of a table: a vectorizer is in it, and no number of columns known."""
+    if getattr(model, "n_features_in_", None) is not None or not hasattr(model, "get_params"):
+        return False
+    return any(map(is_vectorizer, (model, *model.get_params(deep=True).values())))
 
 
 def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:
@@ -139,7 +170,7 @@ def _check_fitted(step: Step) -> None:
 
     try:
         if step.kind in VECTORIZERS:
-            step.estimator.get_feature_names_out()
+            step.width  # noqa: B018 - asks for the vocabulary
         else:
             check_is_fitted(step.estimator)
     except NotFittedError:
@@ -162,7 +193,7 @@ def _list(steps: Sequence[Step]) -> str:
 
 def _in_order(pipeline: TextPipeline) -> list[Step]:
     """Transformers from separate files: each takes what the one before it gives."""
-    width = len(pipeline.vectorizer.estimator.get_feature_names_out())
+    width = pipeline.vectorizer.width
     left, ordered = list(pipeline.transformers), []
     while left:
         fitting = [step for step in left if step.features in {None, width}] or left
@@ -179,7 +210,7 @@ def _width_after(step: Step, width: int) -> int:
 
 
 def _check_fit(pipeline: TextPipeline) -> None:
-    width = len(pipeline.vectorizer.estimator.get_feature_names_out())
+    width = pipeline.vectorizer.width
     for step in pipeline.steps[1:]:
         if step.features is not None and step.features != width:
             raise ConversionError(

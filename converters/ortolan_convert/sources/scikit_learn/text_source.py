@@ -13,7 +13,7 @@ from ortolan_convert.calibration import has_steps
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.scikit_learn.older import probabilities
 from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
-from ortolan_convert.sources.scikit_learn.text_features import text_features
+from ortolan_convert.sources.scikit_learn.text_features import check_callables, text_features
 from ortolan_convert.sources.scikit_learn.text_models import CLUSTERERS, convert_estimator
 from ortolan_convert.sources.scikit_learn.text_pipeline import assemble
 
@@ -55,6 +55,11 @@ class TextSource:
     def task(self) -> str:
         """Name of the task."""
         return "text-classification" if self.labels else "clustering"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions that took part."""
+        return ("scikit-learn", "joblib", "scipy", *([] if self.features.spec.tokenizer is None else ["jieba"]))
 
     @property
     def names(self) -> Sequence[object]:
@@ -137,7 +142,8 @@ def _version(artifacts: Sequence[Artifact]) -> str | None:
 def _source(pipeline: TextPipeline, version: str | None) -> TextSource:
     model = pipeline.model
     converted = convert_estimator(model.estimator, model.place)
-    features = text_features(pipeline)
+    check_callables(model)
+    features = text_features(pipeline.vectorizer, pipeline.transformers)
     clusters = model.kind in CLUSTERERS
     return TextSource(
         pipeline=pipeline,

@@ -1,0 +1,202 @@
+"""scikit-learn's trees: single ones, forests, gradient boosting and isolation forests.
+
+They take float32: ``float32(x) <= threshold``, with the threshold in float64. Sums and what follows are float64.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from ortolan.errors import UnsupportedError
+from ortolan_convert.sources.scikit_learn.steps import Prediction
+from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, softmax
+from ortolan_convert.tree_joining import Tree, joined
+from ortolan_convert.tree_splits import at_most_in_float32
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from ortolan_convert.graph import GraphBuilder, Value
+    from ortolan_convert.sources.scikit_learn.steps import Features, Fitted, Predict
+    from ortolan_convert.trees import Trees
+
+
+def matrix(graph: GraphBuilder, features: Features) -> Value:
+    """float64 [batch, width]: all features side by side."""
+    parts = [part.dense(graph) for part in features if part.width]
+    width = sum(part.width for part in features)
+    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, shape=(parts[0].shape[0], width), axis=1)
+
+
+def grown(tree: Any, values: NDArray[Any], columns: NDArray[Any] | None = None) -> Tree:
+    """A fitted ``sklearn.tree._tree.Tree``.
+
+    Args:
+        tree: the ``tree_`` of an estimator.
+        values: float64 [nodes, k], what its leaves add.
+        columns: which columns of the table it was given; None for all.
+    """
+    leaf = tree.children_left < 0
+    feature = np.where(leaf, 0, tree.feature)
+    return Tree(
+        feature=np.where(leaf, -1, feature if columns is None else np.asarray(columns)[feature]),
+        threshold=at_most_in_float32(np.where(leaf, 0.0, tree.threshold)),
+        left=tree.children_left,
+        right=tree.children_right,
+        values=values,
+        # Files of older versions do not have it, and no missing values either.
+        missing_left=np.asarray(getattr(tree, "missing_go_to_left", np.zeros(len(leaf))), bool),
+    )
+
+
+def _voting(graph: GraphBuilder, fitted: Fitted, features: Features, trees: Sequence[Any]) -> Value:
+    """float64 [batch, n]: the mean of what the trees answer: shares of the classes, or targets."""
+    x = matrix(graph, features)
+    total = _together(fitted, trees, x).sums(graph, x)
+    return total if len(trees) == 1 else graph.node("Div", total, graph.number(float(len(trees))))
+
+
+def _together(fitted: Fitted, trees: Sequence[Any], x: Value) -> Trees:
+    classifies = hasattr(fitted.model, "classes_")
+    parts = []
+    for one in trees:
+        values = one.tree_.value
+        if classifies:
+            values = values[:, 0, :]
+            # As predict_proba of versions before 1.3 did: leaves held counts.
+            total = values.sum(axis=1, keepdims=True)
+            values = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+        else:
+            values = values[:, :, 0]
+        parts.append(grown(one.tree_, values))
+    width = parts[0].values.shape[1]
+    return joined(parts, [0] * len(parts), np.zeros(width), fitted.place, features=cast("int", x.shape[1]))
+
+
+def _single_output(fitted: Fitted) -> None:
+    if fitted.model.n_outputs_ > 1:
+        raise UnsupportedError(
+            f"{fitted.place}: {type(fitted.model).__name__} with {fitted.model.n_outputs_} outputs of classes; "
+            "a classifier answers with one label: train one for each output"
+        )
+
+
+def tree_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """DecisionTreeClassifier, ExtraTreeClassifier."""
+    _single_output(fitted)
+    shares = _voting(graph, fitted, features, [fitted.model])
+    return Prediction(probabilities=shares, label=largest(graph, shares))
+
+
+def forest_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """RandomForestClassifier, ExtraTreesClassifier."""
+    _single_output(fitted)
+    shares = _voting(graph, fitted, features, fitted.model.estimators_)
+    return Prediction(probabilities=shares, label=largest(graph, shares))
+
+
+def tree_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """DecisionTreeRegressor, ExtraTreeRegressor."""
+    return Prediction(values=_voting(graph, fitted, features, [fitted.model]))
+
+
+def forest_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """RandomForestRegressor, ExtraTreesRegressor."""
+    return Prediction(values=_voting(graph, fitted, features, fitted.model.estimators_))
+
+
+def _boosted(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
+    """float64 [batch, outputs]: the raw predictions of gradient boosting."""
+    model = fitted.model
+    x = matrix(graph, features)
+    width = cast("int", x.shape[1])
+    stages = model.estimators_
+    parts = [
+        grown(one.tree_, model.learning_rate * one.tree_.value[:, :, 0]) for stage in stages for one in stage.tolist()
+    ]
+    outputs = list(range(stages.shape[1])) * len(stages)
+    base = _beginning(fitted, width)
+    return joined(parts, outputs, base, fitted.place, features=width).sums(graph, x, mixed)
+
+
+def _beginning(fitted: Fitted, width: int) -> NDArray[Any]:
+    """float64 [outputs]: what boosting begins with, the same for all rows."""
+    model = fitted.model
+    if not (isinstance(model.init_, str) or type(model.init_).__name__ in {"DummyClassifier", "DummyRegressor"}):
+        raise UnsupportedError(
+            f"{fitted.place}: {type(model).__name__} begins with the predictions of its option init, a "
+            f"{type(model.init_).__name__}; leave init out"
+        )
+    base: NDArray[Any] = model._raw_predict_init(np.zeros((1, width), np.float32))[0]  # noqa: SLF001 - its only name
+    return base
+
+
+def boosting_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """GradientBoostingClassifier."""
+    if fitted.model.estimators_.shape[1] > 1:
+        raw = _boosted(graph, fitted, features)
+        return Prediction(scores=raw, probabilities=softmax(graph, raw), label=largest(graph, raw))
+    both = _boosted(graph, fitted, features, BOTH_SIDES)
+    factor = 2.0 if fitted.model.loss == "exponential" else 1.0
+    # A score of 0 is the second class.
+    return Prediction(scores=both, probabilities=logistic(graph, both, factor), label=largest(graph, both, last=True))
+
+
+def boosting_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """GradientBoostingRegressor."""
+    return Prediction(values=_boosted(graph, fitted, features))
+
+
+def isolation_forest(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """IsolationForest: labels -1 (outlier) and 1, scores of its decision function.
+
+    ``decision = -2 ** (-depth / (trees * average_path_length(max_samples))) - offset``, where depth is summed over the
+    trees, with the average path of the samples that a leaf holds. An inlier is from 0 up.
+    """
+    from sklearn.ensemble._iforest import _average_path_length
+
+    model = fitted.model
+    x = matrix(graph, features)
+    parts = []
+    for one, columns in zip(model.estimators_, model.estimators_features_, strict=True):
+        depth = _levels(one.tree_) + _average_path_length(one.tree_.n_node_samples) - 1.0
+        parts.append(grown(one.tree_, depth, columns))
+    trees = joined(parts, [0] * len(parts), [0.0], fitted.place, features=cast("int", x.shape[1]))
+    most = len(parts) * float(_average_path_length([model.max_samples_])[0])
+    depths = trees.sums(graph, x)
+    # Of a single sample every path has no length: scikit-learn divides by 1 then.
+    power = graph.node("Div", depths, graph.number(-most)) if most else graph.node("Neg", depths)
+    score = graph.node("Neg", graph.node("Pow", graph.number(2.0), power, shape=power.shape))
+    decision = graph.node("Sub", score, graph.number(float(model.offset_)))
+    both = graph.node("MatMul", decision, graph.constant(BOTH_SIDES), shape=(decision.shape[0], 2))
+    # A score of 0 is no outlier.
+    return Prediction(scores=both, label=largest(graph, both, last=True), by_scores=True)
+
+
+def _levels(tree: Any) -> NDArray[Any]:
+    """float64 [nodes]: how many nodes a path to each has, itself included."""
+    levels = np.ones(tree.node_count)
+    for node in range(tree.node_count):
+        if tree.children_left[node] >= 0:
+            levels[[tree.children_left[node], tree.children_right[node]]] = levels[node] + 1
+    return levels
+
+
+MODELS: Mapping[str, Predict] = {
+    "DecisionTreeClassifier": tree_classifier,
+    "ExtraTreeClassifier": tree_classifier,
+    "RandomForestClassifier": forest_classifier,
+    "ExtraTreesClassifier": forest_classifier,
+    "DecisionTreeRegressor": tree_regressor,
+    "ExtraTreeRegressor": tree_regressor,
+    "RandomForestRegressor": forest_regressor,
+    "ExtraTreesRegressor": forest_regressor,
+    "GradientBoostingClassifier": boosting_classifier,
+    "GradientBoostingRegressor": boosting_regressor,
+    "IsolationForest": isolation_forest,
+}
+"""By the name of the class."""
