@@ -110,7 +110,7 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
         dims=DIMS,
         components=[("model", [(VARIANT, _info(model, measured), {"model.onnx": model.data})])],
         assets={},
-        golden=_golden_files(source, exam),
+        golden=_golden_files(source, exam, with_labels="label" in task.config),
         overwrite=request.overwrite,
     )
     report = VariantReport(
@@ -221,7 +221,7 @@ def _info(model: BuiltModel, measured: Fidelity) -> VariantInfo:
     )
 
 
-def _golden_files(source: TableSource, exam: Exam) -> dict[str, bytes]:
+def _golden_files(source: TableSource, exam: Exam, *, with_labels: bool) -> dict[str, bytes]:
     """The golden samples of a bundle: tensors that go in, and the source's answers."""
     usable = min(exam.count, _length(exam.rows)) if exam.count >= FEWEST_ROWS else _length(exam.rows)
     chosen = choose_rows(exam.answers, usable, GOLDEN)
@@ -233,6 +233,9 @@ def _golden_files(source: TableSource, exam: Exam) -> dict[str, bytes]:
             inputs[f"{index:04d}/{name}"] = tensor
         for name, numbers in exam.answers.numbers.items():
             outputs[f"{index:04d}/{name}"] = numbers[row : row + 1].astype(np.float64)
+        if with_labels:
+            label = _label_array(source.labels)[exam.answers.labels[row : row + 1]]
+            outputs[f"{index:04d}/label"] = label.astype(np.str_) if label.dtype.hasobject else label
     return {"inputs.npz": _packed(inputs), "outputs.npz": _packed(outputs)}
 
 
@@ -290,6 +293,12 @@ def _warnings(source: TableSource, exam: Exam, request: Request) -> Iterator[str
     elif exam.count < FEWEST_ROWS:
         given = "1 sample" if exam.count == 1 else f"{exam.count} samples"
         yield f"{given} cannot show much; give at least {FEWEST_ROWS}"
+    undecided = 0 if exam.answers.slack is None else int(np.isinf(exam.answers.slack).sum())
+    if undecided:
+        yield (
+            f"on {undecided} of {_length(exam.rows)} rows several neighbours are equally near, and rounding decides "
+            f"which count: these are not compared"
+        )
     if source.framework == "scikit-learn" and source.version != (here := installed("scikit-learn")):
         yield f"made with scikit-learn {source.version} and compared with the answers of the installed {here}"
     if request.quantize_asked:
