@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.steps import Features, Part
+    from ortolan_convert.sources.scikit_learn.text_parts import TextInputs
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class RawColumn:
         values: known categories, thresholds, values of the training data: what made-up rows draw from.
         closed: whether the source refuses all but ``values``.
         none: what stands for a missing string in the source: None or NaN.
+        only_utf8: whether texts in it must have a UTF-8 form.
     """
 
     name: str
@@ -36,6 +38,7 @@ class RawColumn:
     values: list[Any] = field(default_factory=list)
     closed: bool = False
     none: Any = np.nan
+    only_utf8: bool = False
 
 
 @dataclass(slots=True)
@@ -47,12 +50,14 @@ class RawTable:
         numbers: float64 [batch, n]: the columns at ``places``, side by side.
         places: for each column of numbers its place there.
         strings: object [batch, 1] by the column's position.
+        texts: the vectorizers of columns of texts.
     """
 
     columns: Sequence[RawColumn]
     numbers: Value | None
     places: Mapping[int, int]
     strings: dict[int, Value]
+    texts: TextInputs | None = None
 
     def use(self, index: int, kind: str, place: str = "") -> None:
         """Note what a column holds.
@@ -175,6 +180,23 @@ class Strings:
     def origin(self, place: int) -> RawColumn | None:
         """The column of the table whose values a feature has."""
         return self.origins[place]
+
+
+@runtime_checkable
+class Scalable(Protocol):
+    """A part that can be multiplied and stays what it is."""
+
+    @property
+    def width(self) -> int:
+        """How many features."""
+
+    def scaled(self, factors: NDArray[Any]) -> Part:
+        """The features multiplied by float64 [width]."""
+
+
+def is_sparse(features: Features) -> bool:
+    """Whether some of the features are of words."""
+    return any(getattr(part, "is_sparse", False) for part in features)
 
 
 def width(features: Features) -> int:

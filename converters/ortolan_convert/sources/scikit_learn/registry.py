@@ -2,7 +2,8 @@
 
 To add a class, write a function and name it here; it is imported when an artifact has such an estimator:
 
-- in :data:`TRANSFORMS`: ``(graph, fitted, features) -> features``, see :data:`~.steps.Transform`;
+- in :data:`TRANSFORMS`: ``(graph, fitted, features) -> features``, see :data:`~.steps.Transform`; one that leaves zeros
+  alone also in :data:`SPARSE`;
 - in :data:`MODELS`: ``(graph, fitted, features) -> Prediction``, see :data:`~.steps.Predict`.
 
 A class of scikit-learn goes by its name, one of another library by ``package.Class``. Before the function is called
@@ -62,15 +63,38 @@ TRANSFORMS: Mapping[str, str] = {
     "VarianceThreshold": "selectors:selector",
     "PCA": "selectors:principal_components",
     "IncrementalPCA": "selectors:principal_components",
-    "TruncatedSVD": "selectors:truncated_svd",
     "FastICA": "selectors:independent_components",
     "GaussianRandomProjection": "selectors:random_projection",
     "SparseRandomProjection": "selectors:random_projection",
     "LinearDiscriminantAnalysis": "selectors:discriminant_features",
     "KMeans": "selectors:cluster_distances",
     "MiniBatchKMeans": "selectors:cluster_distances",
+    "CountVectorizer": "text_steps:vectorize",
+    "HashingVectorizer": "text_steps:vectorize",
+    "TfidfVectorizer": "text_steps:vectorize",
 }
 """Class -> ``module:function``, the module below this package."""
+
+_CHOOSE = "text_steps:choose"
+SPARSE: Mapping[str, str] = {
+    "Binarizer": "text_steps:binarize",
+    "GenericUnivariateSelect": _CHOOSE,
+    "MaxAbsScaler": "text_steps:scale",
+    "Normalizer": "text_steps:normalize",
+    "RobustScaler": "text_steps:scale",
+    "SelectFdr": _CHOOSE,
+    "SelectFpr": _CHOOSE,
+    "SelectFromModel": _CHOOSE,
+    "SelectFwe": _CHOOSE,
+    "SelectKBest": _CHOOSE,
+    "SelectPercentile": _CHOOSE,
+    "StandardScaler": "text_steps:scale",
+    "TfidfTransformer": "text_steps:weigh",
+    "TruncatedSVD": "text_steps:reduce_by_svd",
+    "VarianceThreshold": _CHOOSE,
+}
+"""Of transformers that keep features sparse where some of them are features of words: the same, in place of
+:data:`TRANSFORMS`. Of the others, `dense` makes columns of such features too."""
 
 MODELS: Mapping[str, str] = {
     "Pipeline": "compose:pipeline_prediction",
@@ -193,13 +217,18 @@ def key_of(estimator: object) -> str | None:
     return name if package == "sklearn" else f"{package}.{name}"
 
 
-def transform_of(estimator: object, place: str) -> Transform:
+def transform_of(estimator: object, place: str, *, sparse: bool = False) -> Transform:
     """The function that converts a transformer.
+
+    Args:
+        estimator: the transformer.
+        place: where it stands, for messages.
+        sparse: whether some of the features are of words.
 
     Raises:
         UnsupportedError: there is none.
     """
-    found: Transform = _function(TRANSFORMS, estimator, place, "transformers")
+    found: Transform = _function({**TRANSFORMS, **SPARSE} if sparse else TRANSFORMS, estimator, place, "transformers")
     return found
 
 

@@ -12,7 +12,11 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
+<<<<<<< HEAD
 from ortolan_convert.sources.scikit_learn.ties import twins_of
+=======
+from ortolan_convert.sources.scikit_learn.text_pipeline import takes_texts_alone
+>>>>>>> main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +50,7 @@ class TableAnswers:
         self._columns = columns
         self._wanted = prediction
         self._named = hasattr(fitted.model, "feature_names_in_")
+        self._texts_alone = takes_texts_alone(fitted.model)
         if self._named:
             require("pandas", "pandas", "sklearn")
         self.labels: tuple[Label, ...] = ()
@@ -145,6 +150,8 @@ class TableAnswers:
         """The rows as the model was trained on them: a data frame if it had names, else an array."""
         count = len(next(iter(rows.values())))
         columns = [self._column(column, rows.get(column.name), count) for column in self._columns]
+        if self._texts_alone:
+            return columns[0].tolist()
         if self._named:
             import pandas as pd
 
