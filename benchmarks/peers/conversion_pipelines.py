@@ -403,7 +403,7 @@ def described(model: Any) -> str:
 
 
 def trained(number: int, first: int) -> tuple[Any, Data, pd.DataFrame]:
-    """The pipeline of that number, trained on two thirds of its data, and the rest; what fails to train is drawn again."""
+    """A pipeline trained on two thirds of its data, and the rest; what fails to train is drawn again."""
     random = np.random.default_rng((first, number))
     while True:
         data = data_of(random)

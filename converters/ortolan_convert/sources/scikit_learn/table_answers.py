@@ -12,11 +12,8 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
-<<<<<<< HEAD
-from ortolan_convert.sources.scikit_learn.ties import twins_of
-=======
 from ortolan_convert.sources.scikit_learn.text_pipeline import takes_texts_alone
->>>>>>> main
+from ortolan_convert.sources.scikit_learn.ties import twins_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
