@@ -156,6 +156,11 @@ class TextPart:
     factors: NDArray[Any] | None = None
     is_sparse: ClassVar[bool] = True
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether values may be negative."""
+        return self.vectorizer.features.spec.hashed == "signed"
+
     def select(self, graph: GraphBuilder, places: Sequence[int] | NDArray[Any]) -> TextPart:  # noqa: ARG002 - of Part
         """Some of these features, in this order; none twice."""
         chosen = np.asarray(places, np.int64)
