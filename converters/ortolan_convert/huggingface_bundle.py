@@ -75,7 +75,7 @@ def convert_huggingface(request: Request) -> ConversionReport:
     # From here on the graph is the model; torch's copy of the weights is not needed any more.
     del transformer
     try:
-        with TemporaryDirectory(prefix=f".{target.name}.variants-", dir=target.parent) as room:
+        with TemporaryDirectory() as room:
             tried = _variants(reference, prepared, request, Path(room))
             say("writing the bundle")
             framework = str(version or installed("transformers") or "unknown")

@@ -224,7 +224,7 @@ def test_options_that_make_no_sense(sentiment: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="expected at least one artifact"):
         convert([], tmp_path / "out.bundle")
     with pytest.raises(UsageError, match="--config describes the task of a network"):
-        convert(sentiment, tmp_path / "out.bundle", config=tmp_path / "task.yaml")
+        convert(sentiment, tmp_path / "out.bundle", config=tmp_path / "task.yaml", trust=True)
 
 
 def test_samples_of_the_wrong_kind(sentiment: Path, tmp_path: Path) -> None:

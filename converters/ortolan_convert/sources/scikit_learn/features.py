@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.arithmetic import columns, joined, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +91,7 @@ class RawColumns:
         numbers = self.table.numbers
         if numbers is None:
             raise UnsupportedError("the table has no columns of numbers")
-        return columns_of(graph, numbers, [self.table.places[index] for index in self.chosen])
+        return columns(graph, numbers, [self.table.places[index] for index in self.chosen])
 
     def product(self, graph: GraphBuilder, weights: NDArray[Any]) -> Value:
         """float64 [batch, columns]: the features times the weights."""
@@ -141,7 +142,7 @@ class Dense:
     def select(self, graph: GraphBuilder, places: Sequence[int]) -> Part:
         """Some of these features."""
         origins = tuple(self.origins[place] for place in places) if self.origins else ()
-        return Dense(columns_of(graph, self.value, places), origins)
+        return Dense(columns(graph, self.value, places), origins)
 
     def origin(self, place: int) -> RawColumn | None:
         """The column of the table whose values a feature has."""
@@ -206,21 +207,9 @@ def width(features: Features) -> int:
 def dense(graph: GraphBuilder, features: Features) -> Value:
     """float64 [batch, width]: all features side by side."""
     values = [part.dense(graph) for part in _merged(features) if part.width]
-    return beside(graph, values)
-
-
-def beside(graph: GraphBuilder, values: Sequence[Value]) -> Value:
-    """[batch, n] of each, side by side.
-
-    Raises:
-        UnsupportedError: there is nothing.
-    """
     if not values:
         raise UnsupportedError("a step takes no features at all")
-    if len(values) == 1:
-        return values[0]
-    total = sum(int(value.shape[1]) for value in values)
-    return graph.node("Concat", *values, shape=(values[0].shape[0], total), axis=1)
+    return joined(graph, values)
 
 
 def product(graph: GraphBuilder, features: Features, weights: NDArray[Any]) -> Value:
@@ -281,22 +270,6 @@ def draw_from(features: Features, values: Iterable[Sequence[Any] | NDArray[Any]]
         column = origin(features, place)
         if column is not None and not column.closed:
             column.values.extend(np.asarray(known).tolist())
-
-
-def columns_of(graph: GraphBuilder, value: Value, places: Sequence[int]) -> Value:
-    """[batch, len(places)]: some columns; the value itself if these are all, in order."""
-    if list(places) == list(range(int(value.shape[1]))):
-        return value
-    if not len(places):
-        raise UnsupportedError("a step takes no features at all")
-    chosen = graph.constant(np.array(places, np.int64))
-    return graph.node("Gather", value, chosen, shape=(value.shape[0], len(places)), axis=1)
-
-
-def times(graph: GraphBuilder, value: Value, weights: NDArray[Any]) -> Value:
-    """float64 [batch, columns]: a product with float64 [width, columns]."""
-    matrix = graph.constant(np.asarray(weights, np.float64))
-    return graph.node("MatMul", value, matrix, shape=(value.shape[0], int(weights.shape[1])))
 
 
 def _merged(features: Features) -> list[Part]:

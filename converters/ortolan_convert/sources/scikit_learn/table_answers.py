@@ -114,10 +114,10 @@ class TableAnswers:
             values = np.asarray(model.predict(table), np.float64)
             numbers["values"] = values.reshape(len(values), -1)
             return Answers(np.zeros(len(values), np.int64), numbers, "values")
-        if wanted.probabilities is not None:
+        if wanted.probabilities is not None and hasattr(model, "predict_proba"):
             numbers["probabilities"] = older.row_probabilities(model, table)
-        if wanted.scores is not None:
-            numbers["scores"] = both_sides(decision_of(model, table))
+        if wanted.scores is not None and hasattr(model, "decision_function"):
+            numbers["scores"] = both_sides(np.asarray(model.decision_function(table), np.float64))
         decided_by = "scores" if wanted.by_scores or wanted.probabilities is None else "probabilities"
         position = {label: index for index, label in enumerate(self.labels)}
         labels = np.array([position[label] for label in np.asarray(model.predict(table)).tolist()], np.int64)
@@ -153,13 +153,16 @@ class TableAnswers:
 
 
 def labels_of(model: Any) -> Any:
-    """A classifier's classes in the order of its probabilities."""
-    return getattr(model, "classes_", None)
+    """A classifier's classes in the order of its numbers; an outlier detector's -1 and 1; a mixture's components."""
+    from sklearn.base import is_outlier_detector
 
-
-def decision_of(model: Any, table: Any) -> NDArray[Any]:
-    """float64 [n] or [n, classes]."""
-    return np.asarray(model.decision_function(table), np.float64)
+    if hasattr(model, "classes_"):
+        return model.classes_
+    if is_outlier_detector(model):
+        return [-1, 1]
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    components = getattr(last, "n_components", None)
+    return list(range(components)) if hasattr(last, "precisions_cholesky_") and components is not None else None
 
 
 def both_sides(scores: NDArray[Any]) -> NDArray[Any]:

@@ -195,7 +195,7 @@ def _column_names(fitted: Fitted) -> list[str]:
         return listed
     if takes_texts_alone(model):
         return ["text"]
-    count = getattr(model, "n_features_in_", None)
+    count = _column_count(model)
     if count is None:
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
@@ -208,3 +208,13 @@ def _column_names(fitted: Fitted) -> list[str]:
         compose.refuse_first_step(fitted)
         raise ConversionError(f"{fitted.place}: {type(model).__name__} does not say how many columns it takes")
     return [f"x{index}" for index in range(int(count))]
+
+
+def _column_count(model: Any) -> int | None:
+    """How many columns a model takes; a pipeline may begin with steps that do nothing and know nothing."""
+    count = getattr(model, "n_features_in_", None)
+    for _, step in getattr(model, "steps", ()):
+        if count is None and step in (None, "passthrough"):
+            continue
+        return count if count is not None else _column_count(step)
+    return None if count is None else int(count)
