@@ -63,7 +63,6 @@ TRANSFORMS: Mapping[str, str] = {
     "VarianceThreshold": "selectors:selector",
     "PCA": "selectors:principal_components",
     "IncrementalPCA": "selectors:principal_components",
-    "TruncatedSVD": "selectors:truncated_svd",
     "FastICA": "selectors:independent_components",
     "GaussianRandomProjection": "selectors:random_projection",
     "SparseRandomProjection": "selectors:random_projection",
@@ -161,6 +160,7 @@ MODELS: Mapping[str, str] = {
     "CalibratedClassifierCV": "wrappers:calibrated_classifier",
     "FrozenEstimator": "wrappers:frozen_model",
     "TransformedTargetRegressor": "wrappers:transformed_target",
+    "_ConstantPredictor": "wrappers:constant_classifier",
     "DummyClassifier": "wrappers:dummy_classifier",
     "DummyRegressor": "wrappers:dummy_regressor",
     "KMeans": "clusters:k_means",
@@ -237,7 +237,7 @@ def _function(table: Mapping[str, str], estimator: object, place: str, what: str
     if key is None or key not in table:
         kind = type(estimator)
         why = f": {REFUSED[key]}" if key is not None and key in REFUSED else ""
-        known = "" if why else f"; known {what}: {', '.join(sorted(table))}"
+        known = "" if why else f"; known {what}: {', '.join(sorted(name for name in table if name[0] != '_'))}"
         raise UnsupportedError(f"{place}: {kind.__module__}.{kind.__qualname__} is not supported{why}{known}")
     module, _, function = table[key].partition(":")
     return getattr(import_module(f"{_HERE}.{module}"), function)

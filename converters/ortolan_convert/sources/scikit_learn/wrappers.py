@@ -109,6 +109,16 @@ def _scaled_back(graph: GraphBuilder, fitted: Fitted, value: Value) -> Value:
     raise UnsupportedError(f"{fitted.place}: targets transformed by {type(scaler).__name__} are not supported")
 
 
+def constant_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """What stands inside multi-class models for a class that all or none of the training data had."""
+    constant = float(np.asarray(fitted.model.y_).reshape(-1)[0])
+    return Prediction(
+        scores=_same(graph, features, np.array([[-constant, constant]])),
+        probabilities=_same(graph, features, np.array([[1 - constant, constant]])),
+        by_scores=True,
+    )
+
+
 def dummy_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """The same answer to every row.
 
