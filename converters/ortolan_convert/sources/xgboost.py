@@ -167,7 +167,7 @@ def read_table_model(request: Request) -> TableSource:
         raise ConversionError(f"{path}: xgboost {xgboost.__version__} cannot read it: {first}") from None
     columns = model.table.columns(model.trees, infinite=False, closed=True)
     targets = tuple(f"target{i}" for i in range(model.trees.outputs)) if model.trees.outputs > 1 else ("target",)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if model.iterations:
         notes = (f"stopped early: the best {model.iterations} rounds count, as in XGBoost's scikit-learn classes",)
     return TableSource(

@@ -100,6 +100,7 @@ def _tree(stored: Mapping[str, Any], table: BoostingTable, places: NDArray[Any],
     if ((column < 0) | (column >= len(places)))[~leaf].any():
         raise ValueError("a split of a column that does not exist")
     vector = int(stored["tree_param"]["size_leaf_vector"])
+    values: NDArray[Any]
     if vector > 1:
         # A leaf's right child is the number of its values.
         weights = np.asarray(stored["leaf_weights"], np.float64).reshape(-1, vector)

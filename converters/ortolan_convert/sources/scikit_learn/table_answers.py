@@ -140,7 +140,9 @@ class TableAnswers:
             numbers["scores"] = both_sides(np.asarray(model.decision_function(table), np.float64))
         decided_by = "scores" if wanted.by_scores or wanted.probabilities is None else "probabilities"
         position = {label: index for index, label in enumerate(self.labels)}
-        labels = np.array([position[label] for label in np.asarray(model.predict(table)).tolist()], np.int64)
+        labels = np.array(
+            [position[label] for label in np.asarray(model.predict(table)).reshape(-1).tolist()], np.int64
+        )
         return Answers(labels, numbers, decided_by)
 
     def _table(self, rows: Rows) -> Any:
