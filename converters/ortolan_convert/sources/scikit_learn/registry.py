@@ -63,6 +63,7 @@ TRANSFORMS: Mapping[str, str] = {
     "VarianceThreshold": "selectors:selector",
     "PCA": "selectors:principal_components",
     "IncrementalPCA": "selectors:principal_components",
+    "TruncatedSVD": "selectors:truncated_svd",
     "FastICA": "selectors:independent_components",
     "GaussianRandomProjection": "selectors:random_projection",
     "SparseRandomProjection": "selectors:random_projection",
