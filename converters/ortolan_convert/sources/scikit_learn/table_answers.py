@@ -12,6 +12,7 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
+from ortolan_convert.sources.scikit_learn.registry import key_of
 from ortolan_convert.sources.scikit_learn.text_pipeline import takes_texts_alone
 from ortolan_convert.sources.scikit_learn.ties import twins_of
 
@@ -117,7 +118,7 @@ class TableAnswers:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                return self._answers(model, self._table(rows))
+                return self._answers(*_last(model, self._table(rows)))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, FloatingPointError) as error:
             raise ConversionError(
                 f"{self._place}: {type(self._model).__name__} does not answer ({type(error).__name__}: "
@@ -172,6 +173,15 @@ class TableAnswers:
             values = values.copy()
             values[[value is None for value in values.tolist()]] = column.none
         return values
+
+
+def _last(model: Any, table: Any) -> tuple[Any, Any]:
+    """A pipeline's model, and what its steps make of the rows, which then is not done for each of its answers again."""
+    while key_of(model) == "Pipeline":
+        if len(model.steps) > 1:
+            table = model[:-1].transform(table)
+        model = model.steps[-1][1]
+    return model, table
 
 
 def labels_of(model: Any) -> Any:

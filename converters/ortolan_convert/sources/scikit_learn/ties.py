@@ -12,7 +12,7 @@ from ortolan_convert.sources.scikit_learn.registry import key_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TWINS = 16
+TWINS = 12
 """How many copies are asked."""
 SHIFT = 1e-12
 """How far their training data is moved, relative to the spread of each column: more than distances are rounded."""
