@@ -84,13 +84,9 @@ def convert(
         UsageError: options that make no sense.
     """
     paths = [Path(path) for path in ([artifacts] if isinstance(artifacts, str | Path) else artifacts)]
-    for name in quantize or ():
-        if name not in PRECISIONS:
-            raise UnknownNameError("precision", name, PRECISIONS)
+    precisions = wanted_precisions(quantize, max_drop)
     if not paths:
         raise UsageError("expected at least one artifact, found none")
-    if not 0 <= max_drop <= 1:
-        raise UsageError(f"max_drop: expected a share from 0 to 1, found {max_drop:g}")
     check_target(Path(output), overwrite=overwrite)
     request = Request(
         artifacts=tuple((path, recognise(path)) for path in paths),
@@ -100,7 +96,7 @@ def convert(
         task=task,
         config=None if config is None else Path(config),
         module=module,
-        quantize=tuple(name for name in PRECISIONS if quantize is None or name in quantize),
+        quantize=precisions,
         quantize_asked=bool(quantize),
         max_drop=max_drop,
         overwrite=overwrite,
@@ -110,13 +106,28 @@ def convert(
     row = KINDS[request.kind]
     if module is not None and request.kind not in WITH_FACTORY:
         raise UsageError(f"--module makes the network that PyTorch's weights are for; {row.title} needs none")
-    for module, package in row.modules.items():
-        if not is_installed(module):
-            raise missing_package(package, row.extra, f"no module named {module!r}")
+    for needed, package in row.modules.items():
+        if not is_installed(needed):
+            raise missing_package(package, row.extra, f"no module named {needed!r}")
     with _typed_errors(request), scratch(request.target):
         converter, _, function = row.converter.partition(":")
         report: ConversionReport = getattr(import_module(converter), function)(request)
     return _with_label_note(report, request.samples)
+
+
+def wanted_precisions(quantize: Sequence[str] | None, max_drop: float) -> tuple[str, ...]:
+    """Names of the smaller variants that are asked for, largest first; None asks for all there are.
+
+    Raises:
+        UnknownNameError: one that there is not.
+        UsageError: ``max_drop`` is no share.
+    """
+    for name in quantize or ():
+        if name not in PRECISIONS:
+            raise UnknownNameError("precision", name, PRECISIONS)
+    if not 0 <= max_drop <= 1:
+        raise UsageError(f"max_drop: expected a share from 0 to 1, found {max_drop:g}")
+    return tuple(name for name in PRECISIONS if quantize is None or name in quantize)
 
 
 def _check_trust(request: Request) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class NetworkSource:
         close: lets go of the framework's copy of the model once all samples have been asked.
         notes: what a user should know, one sentence each.
         tolerance: see :data:`TOLERANCE`.
+        steps: what a number of an output may differ by all the same, by output: a quantized one moves by whole steps.
     """
 
     framework: str
@@ -47,3 +48,4 @@ class NetworkSource:
     close: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
+    steps: Mapping[str, float] = field(default_factory=dict)

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from ortolan.bundle.manifest import TaskSpec
 from ortolan.bundle.write import write_bundle
 from ortolan.engine.session import open_session
-from ortolan.errors import StorageError, UsageError
+from ortolan.errors import OrtolanError, StorageError, UsageError
 from ortolan.tasks import is_experimental
 from ortolan.tasks.golden import fidelity
 from ortolan.types import SessionConfig
 from ortolan_convert.free_dims import sizes_seen
 from ortolan_convert.gate import too_few
-from ortolan_convert.network_exam import NetworkExam, answered_twice, asked
+from ortolan_convert.network_exam import NetworkExam, answered_twice, asked, difference
 from ortolan_convert.network_golden import GOLDEN, golden_files
 from ortolan_convert.network_inputs import inputs_of
 from ortolan_convert.network_variants import Made, Tried, sample_rows, try_variants
@@ -32,7 +32,7 @@ from ortolan_convert.task_config import task_config
 from ortolan_convert.weight_file import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ortolan.bundle.manifest import Provenance
     from ortolan.types import Array
@@ -43,19 +43,24 @@ if TYPE_CHECKING:
     from ortolan_convert.task_config import TaskConfig
 
     Tensors = Mapping[str, Array]
+    ReadNetwork = Callable[[Request, TaskConfig, Path], NetworkSource]
 
 
 def convert_network(request: Request) -> ConversionReport:
     """Convert what has a reader in `ortolan_convert.sources.kinds`; see :func:`ortolan_convert.convert.convert`."""
-    settings = task_config(request.config, request.task)
     module, _, function = str(KINDS[request.kind].reader).partition(":")
+    return convert_read(request, getattr(import_module(module), function))
+
+
+def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
+    """Convert what a reader makes of a request; see :func:`ortolan_convert.convert.convert`."""
+    settings = task_config(request.config, request.task)
     try:
         with TemporaryDirectory() as room:
             request.progress("reading the model")
-            network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
-            return _convert(network, request, settings, Path(room))
+            return _convert(read(request, settings, Path(room)), request, settings, Path(room))
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, OrtolanError):
             raise
         raise StorageError(f"{request.target.parent}: cannot be written: {error.strerror or error}") from error
 
@@ -77,6 +82,7 @@ def _convert(network: NetworkSource, request: Request, settings: TaskConfig, scr
     inputs, found, noise = answered_twice(source.path, source.min_onnxruntime, questions.feeds)
     say("asking the source")
     outputs = _source_answers(network, given, reference, inputs, found)
+    gap = max(difference(theirs, ours) for theirs, ours in zip(outputs, found, strict=True))
     network.close()
     origin = "generated" if request.samples is None else "samples"
     exam = NetworkExam(task=task, assets=settings.assets, inputs=inputs, outputs=outputs, origin=origin)
@@ -84,7 +90,7 @@ def _convert(network: NetworkSource, request: Request, settings: TaskConfig, scr
     made = Made(
         name=source.precision,
         files={MODEL: source.path} | {name: source.path.parent / name for name in source.model.external_files},
-        fidelity=fidelity("tensor", len(inputs), 0, noise, origin),
+        fidelity=fidelity("tensor", len(inputs), 0, max(noise, gap), origin),
         min_onnxruntime=version,
     )
     tried = _variants(made, reference, exam, request, room)

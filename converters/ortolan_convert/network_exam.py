@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -101,7 +102,7 @@ def asked(network: NetworkSource, inputs: Sequence[Tensors], found: Sequence[Ten
     if network.ask is None:
         return list(found)
     answers = [network.ask(feeds) for feeds in inputs]
-    gaps = [difference(one, other) for one, other in zip(answers, found, strict=True)]
+    gaps = [difference(one, other, network.steps) for one, other in zip(answers, found, strict=True)]
     bad = [index for index, gap in enumerate(gaps) if not gap <= network.tolerance]
     if bad:
         worst = max(bad, key=lambda index: np.nan_to_num(gaps[index], nan=np.inf))
@@ -138,13 +139,20 @@ def answered_twice(
     )
 
 
-def difference(one: Tensors, other: Tensors) -> float:
-    """Largest difference of an output relative to the larger of 1 and its largest number; NaN equals NaN."""
-    numbers = {name: array for name, array in one.items() if array.dtype.kind in "fiub"}
-    return unlike(
-        {name: other[name].astype(np.float64) for name in numbers if name in other},
-        {name: array.astype(np.float64) for name, array in numbers.items()},
-    )
+def difference(one: Tensors, other: Tensors, steps: Mapping[str, float] = MappingProxyType({})) -> float:
+    """Largest difference of an output relative to the larger of 1 and its largest number; NaN equals NaN.
+
+    Args:
+        one: the source's.
+        other: to be compared.
+        steps: what a number may differ by without being counted, by output.
+    """
+    theirs = {name: array.astype(np.float64) for name, array in one.items() if array.dtype.kind in "fiub"}
+    ours = {name: other[name].astype(np.float64) for name in theirs if name in other}
+    for name, step in steps.items():
+        if name in ours and ours[name].shape == theirs[name].shape:
+            ours[name] = np.where(np.abs(ours[name] - theirs[name]) <= step, theirs[name], ours[name])
+    return unlike(ours, theirs)
 
 
 def _is_finite(ours: Tensors, theirs: Tensors) -> bool:

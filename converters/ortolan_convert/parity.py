@@ -69,10 +69,13 @@ def compare(source: Answers, outputs: Mapping[str, NDArray[Any]]) -> Comparison:
 
     Args:
         source: the answers to reach.
-        outputs: the model's, [n, C] by name.
+        outputs: the model's, [n, C] by name; ``label`` [n] where they do not decide.
     """
     deciding = outputs[source.decided_by]
-    labels = deciding.argmin(axis=1) if source.decided_by == "distances" else deciding.argmax(axis=1)
+    if "label" in outputs:
+        labels = outputs["label"].astype(np.int64)
+    else:
+        labels = deciding.argmin(axis=1) if source.decided_by == "distances" else deciding.argmax(axis=1)
     rows = np.arange(len(labels))
     changed = labels != source.labels
     if source.decided_by in source.numbers:

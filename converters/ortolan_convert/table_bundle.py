@@ -22,23 +22,23 @@ from ortolan_convert.provenance import installed, package_name, provenance_of, s
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.kinds import KINDS
-from ortolan_convert.table import MISSING
-from ortolan_convert.table_columns import NUMBERS, columns_config, declare_inputs, input_name
+from ortolan_convert.table_columns import columns_config, declare_inputs, text_inputs
 from ortolan_convert.table_parity import choose_rows, compare_rows, gate_rows
 from ortolan_convert.table_rows import as_lists, made_up_rows, taken
-from ortolan_convert.table_samples import read_samples
+from ortolan_convert.table_samples import read_samples, runtime_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from ortolan.inputs.columns import Columns
     from ortolan.tasks.text_classification import Label
     from ortolan.types import Fidelity
     from ortolan_convert.graph import BuiltModel
     from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.request import Request
-    from ortolan_convert.table import Column, Rows, TableSource
+    from ortolan_convert.table import Rows, TableSource
 
 GOLDEN = 24
 """How many samples go into a bundle, if there are as many."""
@@ -47,6 +47,8 @@ FEWEST_ROWS = 16
 VARIANT = "fp64"
 """The only variant: models over tables are small, and their decisions hang on every bit."""
 DIMS = {"batch": 1}
+MEASURED = 200
+"""Rows whose texts are looked at for the usual number of features."""
 METRICS = {"tabular-classification": "label", "tabular-regression": "tensor", "clustering": "cluster"}
 
 
@@ -90,12 +92,13 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
     say = request.progress
     if request.task is not None and request.task != source.task:
         raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
-    model, task = build_table(source)
     say("asking the source")
     exam = exam_of(source, request)
+    dims = _usual_sizes(source, exam)
+    model, task = build_table(source, dims)
     say("comparing the model with the source")
     rows = as_lists(exam.rows, source.columns)
-    comparison = compared(source, exam.answers, run_model(model.data, task, {}, rows))
+    comparison = compared(source, exam.answers, run_model(model.data, task, source.assets, rows))
     gate_rows(exam.answers, comparison, rows, source.labels)
     measured = fidelity(comparison, count=exam.count, metric=METRICS[source.task], inputs=exam.origin)
     say("writing the bundle")
@@ -107,9 +110,9 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
         version="1.0.0",
         task=task,
         provenance=provenance,
-        dims=DIMS,
+        dims=dims,
         components=[("model", [(VARIANT, _info(model, measured), {"model.onnx": model.data})])],
-        assets={},
+        assets=source.assets,
         golden=_golden_files(source, exam),
         overwrite=request.overwrite,
     )
@@ -130,10 +133,24 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
     )
 
 
-def build_table(source: TableSource) -> tuple[BuiltModel, TaskSpec]:
+def _usual_sizes(source: TableSource, exam: Exam) -> dict[str, int]:
+    """Usual sizes of the free dimensions: of columns of texts the 90th percentile of the number of features."""
+    encoder = runtime_columns(source.columns, source.assets)
+    rows = as_lists(taken(exam.rows, np.arange(min(exam.count, MEASURED))), source.columns)
+    terms = [spec for column in source.columns for spec in text_inputs(column) if spec.dtype == "int64"]
+    feeds = [encoder.one(row) for row in rows] if terms else []
+    sizes = {str(spec.shape[1]): [one[spec.name].shape[1] for one in feeds] for spec in terms if spec.shape}
+    return DIMS | {dim: int(np.percentile(found, 90)) for dim, found in sizes.items()}
+
+
+def build_table(source: TableSource, dims: Mapping[str, int] = DIMS) -> tuple[BuiltModel, TaskSpec]:
     """The graph of a source, and the task it answers.
 
     Outputs are float64, so that what differs in the source differs here.
+
+    Args:
+        source: the model.
+        dims: usual sizes of the free dimensions.
     """
     graph = GraphBuilder("float64")
     numbers, others = declare_inputs(graph, source.columns)
@@ -153,7 +170,7 @@ def build_table(source: TableSource) -> tuple[BuiltModel, TaskSpec]:
             graph.output(named, name, kind)
         else:
             graph.output(value, name, "float64")
-    return graph.build(DIMS), TaskSpec(source.task, config)
+    return graph.build(dims), TaskSpec(source.task, config)
 
 
 def exam_of(source: TableSource, request: Request) -> Exam:
@@ -171,7 +188,7 @@ def exam_of(source: TableSource, request: Request) -> Exam:
             origin="generated",
             answers=source.ask(rows),
         )
-    samples = read_samples(request.samples, source.columns)
+    samples = read_samples(request.samples, source.columns, source.assets)
     _check_labels(request, source, samples.labels)
     count = _length(samples.rows)
     rows = _joined(samples.rows, made_up_rows(source.columns))
@@ -227,24 +244,20 @@ def _golden_files(source: TableSource, exam: Exam) -> dict[str, bytes]:
     chosen = choose_rows(exam.answers, usable, GOLDEN)
     inputs: dict[str, NDArray[Any]] = {}
     outputs: dict[str, NDArray[Any]] = {}
-    rows = taken(exam.rows, np.array(chosen, np.int64))
+    rows = as_lists(taken(exam.rows, np.array(chosen, np.int64)), source.columns)
+    encoder = runtime_columns(source.columns, source.assets)
     for index, row in enumerate(chosen):
-        for name, tensor in _tensors(source.columns, rows, index).items():
+        for name, tensor in _tensors(encoder, rows[index]).items():
             inputs[f"{index:04d}/{name}"] = tensor
         for name, numbers in exam.answers.numbers.items():
             outputs[f"{index:04d}/{name}"] = numbers[row : row + 1].astype(np.float64)
     return {"inputs.npz": _packed(inputs), "outputs.npz": _packed(outputs)}
 
 
-def _tensors(columns: Sequence[Column], rows: Rows, index: int) -> dict[str, NDArray[Any]]:
-    numbers = [rows[column.name][index] for column in columns if column.kind == "number"]
-    tensors: dict[str, NDArray[Any]] = {NUMBERS: np.array([numbers], np.float64)} if numbers else {}
-    for column in columns:
-        if column.kind == "string":
-            value = rows[column.name][index]
-            # Strings as numpy's fixed-width ones: anything else would have to be pickled.
-            tensors[input_name(column)] = np.array([[MISSING if value is None else value]], np.str_)
-    return tensors
+def _tensors(encoder: Columns, row: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """The model's inputs for a row; strings as numpy's fixed-width ones: anything else would have to be pickled."""
+    feeds = encoder.one(row)
+    return {name: value.astype(np.str_) if value.dtype.hasobject else value for name, value in feeds.items()}
 
 
 def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:

@@ -110,7 +110,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
         runs_code="anything in it but a graph of PyTorch's own operators and tensors",
     ),
     "torchscript": KindRow(
@@ -118,14 +118,15 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
+        runs_code="operators in it that reach files or other machines",
     ),
     "torch-weights": KindRow(
         title="weights or a checkpoint saved by PyTorch",
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
         runs_code="anything in it but tensors and plain values",
     ),
     "safetensors": KindRow(
@@ -133,7 +134,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules={**_TORCH, "safetensors": "safetensors"},
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
     ),
     "xgboost-json": KindRow(
         title="an XGBoost model (JSON)",

@@ -29,7 +29,9 @@ def onnx_facts(path: Path) -> Facts:
         (title, _spec(spec)) for title, specs in (("input", model.inputs), ("output", model.outputs)) for spec in specs
     ]
     nodes = sum(model.operators.values())
-    inside.append(("operators", f"{counted(nodes, 'node')}: {listed(f'{n} {name.removeprefix(_OWN)}' for name, n in common)}"))
+    inside.append(
+        ("operators", f"{counted(nodes, 'node')}: {listed(f'{n} {name.removeprefix(_OWN)}' for name, n in common)}")
+    )
     inside.append(("weights", f"{model.parameters:,} numbers, {model.weight_bytes:,} bytes"))
     if model.external_files:
         inside.append(("files beside it", listed(model.external_files)))

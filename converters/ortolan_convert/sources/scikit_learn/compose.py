@@ -29,7 +29,7 @@ def transformed(graph: GraphBuilder, fitted: Fitted, features: Features) -> Feat
         ConversionError: it is not fitted, or was trained on another number of features.
     """
     fitted = best(fitted)
-    function = transform_of(fitted.model, fitted.place)
+    function = transform_of(fitted.model, fitted.place, sparse=parts.is_sparse(features))
     _check(fitted, features)
     made: Features = _explained(fitted, lambda: function(graph, fitted, features))
     return made
@@ -211,4 +211,7 @@ def _names(fitted: Fitted) -> list[str]:
 def _weighted(graph: GraphBuilder, features: Features, weight: float | None) -> Features:
     if weight is None or not parts.width(features):
         return features
+    scalable = [part for part in features if isinstance(part, parts.Scalable)]
+    if len(scalable) == len(features):
+        return tuple(part.scaled(np.full(part.width, float(weight))) for part in scalable)
     return (parts.Dense(graph.node("Mul", parts.dense(graph, features), graph.number(float(weight)))),)

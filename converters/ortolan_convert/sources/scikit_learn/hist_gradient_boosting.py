@@ -25,9 +25,7 @@ _EXPONENTIAL = ("poisson", "gamma")
 """Losses whose predictions are the exponential of what is summed."""
 
 
-def _raw(
-    graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None
-) -> Value:
+def _raw(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]."""
     x = matrix(graph, features)
     width = cast("int", x.shape[1])

@@ -11,6 +11,7 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
+from ortolan_convert.sources.scikit_learn.text_pipeline import takes_texts_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +42,7 @@ class TableAnswers:
         self._columns = columns
         self._wanted = prediction
         self._named = hasattr(fitted.model, "feature_names_in_")
+        self._texts_alone = takes_texts_alone(fitted.model)
         if self._named:
             require("pandas", "pandas", "sklearn")
         self.labels: tuple[Label, ...] = ()
@@ -112,10 +114,10 @@ class TableAnswers:
             values = np.asarray(model.predict(table), np.float64)
             numbers["values"] = values.reshape(len(values), -1)
             return Answers(np.zeros(len(values), np.int64), numbers, "values")
-        if wanted.probabilities is not None:
+        if wanted.probabilities is not None and hasattr(model, "predict_proba"):
             numbers["probabilities"] = older.row_probabilities(model, table)
-        if wanted.scores is not None:
-            numbers["scores"] = both_sides(decision_of(model, table))
+        if wanted.scores is not None and hasattr(model, "decision_function"):
+            numbers["scores"] = both_sides(np.asarray(model.decision_function(table), np.float64))
         decided_by = "scores" if wanted.by_scores or wanted.probabilities is None else "probabilities"
         position = {label: index for index, label in enumerate(self.labels)}
         labels = np.array([position[label] for label in np.asarray(model.predict(table)).tolist()], np.int64)
@@ -125,6 +127,8 @@ class TableAnswers:
         """The rows as the model was trained on them: a data frame if it had names, else an array."""
         count = len(next(iter(rows.values())))
         columns = [self._column(column, rows.get(column.name), count) for column in self._columns]
+        if self._texts_alone:
+            return columns[0].tolist()
         if self._named:
             import pandas as pd
 
@@ -149,13 +153,16 @@ class TableAnswers:
 
 
 def labels_of(model: Any) -> Any:
-    """A classifier's classes in the order of its probabilities."""
-    return getattr(model, "classes_", None)
+    """A classifier's classes in the order of its numbers; an outlier detector's -1 and 1; a mixture's components."""
+    from sklearn.base import is_outlier_detector
 
-
-def decision_of(model: Any, table: Any) -> NDArray[Any]:
-    """float64 [n] or [n, classes]."""
-    return np.asarray(model.decision_function(table), np.float64)
+    if hasattr(model, "classes_"):
+        return model.classes_
+    if is_outlier_detector(model):
+        return [-1, 1]
+    last = model.steps[-1][1] if hasattr(model, "steps") else model
+    components = getattr(last, "n_components", None)
+    return list(range(components)) if hasattr(last, "precisions_cholesky_") and components is not None else None
 
 
 def both_sides(scores: NDArray[Any]) -> NDArray[Any]:

@@ -50,6 +50,11 @@ def is_sklearn(value: object) -> bool:
     return type(value).__module__.partition(".")[0] == "sklearn"
 
 
+def is_known(estimator: object) -> bool:
+    """Whether there is a row for its class."""
+    return type(estimator).__name__ in _READERS and is_sklearn(estimator)
+
+
 def convert_estimator(estimator: object, place: str) -> Converted:
     """The linear model of a fitted estimator.
 

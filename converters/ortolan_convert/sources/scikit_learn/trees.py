@@ -109,9 +109,7 @@ def forest_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) ->
     return Prediction(values=_voting(graph, fitted, features, fitted.model.estimators_))
 
 
-def _boosted(
-    graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None
-) -> Value:
+def _boosted(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]: the raw predictions of gradient boosting."""
     model = fitted.model
     x = matrix(graph, features)
@@ -145,9 +143,7 @@ def boosting_classifier(graph: GraphBuilder, fitted: Fitted, features: Features)
     both = _boosted(graph, fitted, features, BOTH_SIDES)
     factor = 2.0 if fitted.model.loss == "exponential" else 1.0
     # A score of 0 is the second class.
-    return Prediction(
-        scores=both, probabilities=logistic(graph, both, factor), label=largest(graph, both, last=True)
-    )
+    return Prediction(scores=both, probabilities=logistic(graph, both, factor), label=largest(graph, both, last=True))
 
 
 def boosting_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:

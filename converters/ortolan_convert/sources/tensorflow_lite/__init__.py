@@ -1,0 +1,1 @@
+"""TensorFlow Lite models: their file, and their operators as ONNX."""
