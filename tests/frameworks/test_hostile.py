@@ -232,12 +232,13 @@ import os, sys
 from pathlib import Path
 import keras, tensorflow as tf
 place, canary = Path(sys.argv[1]), sys.argv[2]
-exec(f"def sing(x):\\\\n    import os\\\\n    os.makedirs({canary!r}, exist_ok=True)\\\\n    return x")
+sing = eval(f"lambda x: (__import__('os').makedirs({canary!r}, exist_ok=True), x)[1]")
 x = keras.Input((4,))
 model = keras.Model(x, keras.layers.Lambda(sing, output_shape=(4,))(keras.layers.Dense(4)(x)))
 model.save(place / "keras.keras")
 model.save(place / "hdf5.h5")
-os.rmdir(canary)
+if os.path.isdir(canary):
+    os.rmdir(canary)
 keras.models.load_model(place / "keras.keras", safe_mode=False)(tf.zeros((1, 4)))
 os.rmdir(canary)
 
@@ -268,7 +269,7 @@ config = {"architectures": ["BertForSequenceClassification"], "model_type": "ber
 torch.save({"weight": Canary()}, place / "huggingface weights" / "pytorch_model.bin")
 own = {**config, "model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
 (place / "huggingface code" / "config.json").write_text(json.dumps(own))
-(place / "huggingface code" / "own.py").write_text(f"import os\\\\nos.mkdir({canary!r})\\\\n")
+(place / "huggingface code" / "own.py").write_text(f"import os\\nos.mkdir({canary!r})\\n")
 (place / "huggingface code" / "model.safetensors").write_bytes(bytes([2, 0, 0, 0, 0, 0, 0, 0]) + b"{}")
 """
 
