@@ -8,7 +8,12 @@ from ortolan.errors import UnsupportedError
 from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source, whole
 from ortolan_convert.sources.scikit_learn.text_composed import ComposedText, read_composed_text
-from ortolan_convert.sources.scikit_learn.text_pipeline import is_linear, takes_texts, takes_texts_alone
+from ortolan_convert.sources.scikit_learn.text_pipeline import (
+    cannot_take_words,
+    is_linear,
+    takes_texts,
+    takes_texts_alone,
+)
 from ortolan_convert.sources.scikit_learn.text_source import read_text_source
 from ortolan_convert.table_bundle import table_bundle
 from ortolan_convert.text_bundle import prepare, text_bundle
@@ -46,6 +51,8 @@ def _of_texts(artifacts: Sequence[Artifact]) -> TextSource | ComposedText | None
             refusal = error
     elif not takes_texts_alone(whole(artifacts).model):
         return None
+    if refusal is not None and cannot_take_words(artifacts):
+        raise refusal
     try:
         return read_composed_text(artifacts)
     except UnsupportedError:

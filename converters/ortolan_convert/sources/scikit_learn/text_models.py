@@ -55,6 +55,11 @@ def is_known(estimator: object) -> bool:
     return type(estimator).__name__ in _READERS and is_sklearn(estimator)
 
 
+def is_refused(estimator: object) -> bool:
+    """Whether there is a reason why its class cannot have features of words."""
+    return type(estimator).__name__ in _REFUSALS and is_sklearn(estimator)
+
+
 def convert_estimator(estimator: object, place: str) -> Converted:
     """The linear model of a fitted estimator.
 

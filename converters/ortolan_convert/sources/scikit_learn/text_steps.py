@@ -48,6 +48,11 @@ def weigh(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
     """TfidfTransformer."""
     model = fitted.model
     words = _words(fitted, features)
+    if model.sublinear_tf and any(part.is_signed for part in words):
+        raise UnsupportedError(
+            f"{fitted.place}, option 'sublinear_tf': the logarithm of negative counts is not a number; set "
+            f"alternate_sign=False in HashingVectorizer"
+        )
     if model.sublinear_tf:
         words = [part.revalued(_sublinear(graph, part.weighed(graph))) for part in words]
     if model.use_idf:
