@@ -76,26 +76,16 @@ TRANSFORMS: Mapping[str, str] = {
 }
 """Class -> ``module:function``, the module below this package."""
 
-_CHOOSE = "text_steps:choose"
 SPARSE: Mapping[str, str] = {
     "Binarizer": "text_steps:binarize",
-    "GenericUnivariateSelect": _CHOOSE,
     "MaxAbsScaler": "text_steps:scale",
     "Normalizer": "text_steps:normalize",
     "RobustScaler": "text_steps:scale",
-    "SelectFdr": _CHOOSE,
-    "SelectFpr": _CHOOSE,
-    "SelectFromModel": _CHOOSE,
-    "SelectFwe": _CHOOSE,
-    "SelectKBest": _CHOOSE,
-    "SelectPercentile": _CHOOSE,
     "StandardScaler": "text_steps:scale",
     "TfidfTransformer": "text_steps:weigh",
-    "TruncatedSVD": "text_steps:reduce_by_svd",
-    "VarianceThreshold": _CHOOSE,
 }
-"""Of transformers that keep features sparse where some of them are features of words: the same, in place of
-:data:`TRANSFORMS`. Of the others, `dense` makes columns of such features too."""
+"""Of transformers that can keep features sparse: what does so where some features are of words, in place of the row in
+:data:`TRANSFORMS`. The others select, multiply, or make them dense."""
 
 MODELS: Mapping[str, str] = {
     "Pipeline": "compose:pipeline_prediction",
@@ -171,6 +161,7 @@ MODELS: Mapping[str, str] = {
     "CalibratedClassifierCV": "wrappers:calibrated_classifier",
     "FrozenEstimator": "wrappers:frozen_model",
     "TransformedTargetRegressor": "wrappers:transformed_target",
+    "_ConstantPredictor": "wrappers:constant_classifier",
     "DummyClassifier": "wrappers:dummy_classifier",
     "DummyRegressor": "wrappers:dummy_regressor",
     "KMeans": "clusters:k_means",
@@ -271,7 +262,7 @@ def _function(table: Mapping[str, str], estimator: object, place: str, what: str
     if key is None or key not in table:
         kind = type(estimator)
         why = f": {REFUSED[key]}" if key is not None and key in REFUSED else ""
-        known = "" if why else f"; known {what}: {', '.join(sorted(table))}"
+        known = "" if why else f"; known {what}: {', '.join(sorted(name for name in table if name[0] != '_'))}"
         raise UnsupportedError(f"{place}: {kind.__module__}.{kind.__qualname__} is not supported{why}{known}")
     module, _, function = table[key].partition(":")
     return getattr(import_module(f"{_HERE}.{module}"), function)

@@ -77,7 +77,7 @@ class _Build:
         places = {index: place for place, index in enumerate(of_numbers)}
         strings = {i: others[column.name] for i, column in enumerate(self.columns) if column.name in others}
         # What the steps say of the columns is known already; these copies take what they say again.
-        copies = [RawColumn(column.name) for column in self.raw]
+        copies = [RawColumn(column.name, none=column.none) for column in self.raw]
         table = RawTable(copies, numbers, places, strings, TextInputs(as_float64, self.texts))
         found = compose.predicted(graph, self.fitted, (RawColumns(table, tuple(range(len(copies)))),))
         return _outputs(graph, found)
