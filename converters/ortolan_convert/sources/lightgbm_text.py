@@ -51,6 +51,13 @@ def read_text(text: str) -> LightGBMText:
     return found
 
 
+def without_tail(text: str) -> str:
+    """The file without the options it was trained with: they answer nothing, and damaged ones crash LightGBM."""
+    before, end, tail = text.replace("\r\n", "\n").partition(f"\n{_END}\n")
+    line = next((line for line in reversed(tail.split("\n")) if line.startswith(_CATEGORIES)), f"{_CATEGORIES}null")
+    return f"{before}{end}\n{line}\n"
+
+
 def _sizes(lengths: list[int], trees: list[str]) -> list[int]:
     # The last tree's empty lines stand before the end of the trees.
     return [*lengths[:-1], lengths[-1] + (0 if trees[-1].endswith("\n") else 1)]

@@ -15,6 +15,7 @@ import numpy as np
 from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable, column_names
+from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.ubjson import read_ubjson
 from ortolan_convert.sources.xgboost_trees import read_categories, read_trees
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 NEWEST = 3
 """Largest major version whose files are known."""
+
+_READS = """
+import xgboost
+booster = xgboost.Booster()
+booster.load_model(bytearray(open(sys.argv[1], "rb").read()))
+rows = numpy.zeros((1, booster.num_features()))
+booster.predict(xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types))
+"""
 
 Link = Literal["identity", "logistic", "exponential", "softmax", "hinge"]
 
@@ -152,6 +161,7 @@ def read_table_model(request: Request) -> TableSource:
     xgboost = require("xgboost", "xgboost", "boosting")
     data = path.read_bytes()
     model = parse_model(data, path.name)
+    read_apart(path, "xgboost", _READS)
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(data))
