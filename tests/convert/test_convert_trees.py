@@ -1,4 +1,4 @@
-"""scikit-learn's trees beside their graphs: thresholds and their neighbours, missing values, categories, damaged trees."""
+"""scikit-learn's trees beside their graphs: thresholds and their neighbours, missing values, categories, damage."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[Any, Any]]] = {
     "boosting, three classes": (lambda: GradientBoostingClassifier(n_estimators=10, random_state=0), IRIS),
     "boosting, exponential": (lambda: GradientBoostingClassifier(loss="exponential", n_estimators=9), CANCER),
     "boosting, regression": (lambda: GradientBoostingRegressor(n_estimators=20, random_state=0), DIABETES),
-    "isolation forest": (lambda: IsolationForest(20, random_state=0, max_features=0.5), CANCER),
+    "isolation forest": (lambda: IsolationForest(n_estimators=20, random_state=0, max_features=0.5), CANCER),
     "histograms": (lambda: HistGradientBoostingClassifier(max_iter=20), HOLES),
     "histograms, three classes": (lambda: HistGradientBoostingClassifier(max_iter=10), IRIS),
     "histograms, gamma": (lambda: HistGradientBoostingRegressor(max_iter=10, loss="gamma"), DIABETES),

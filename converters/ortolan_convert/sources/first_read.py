@@ -39,7 +39,7 @@ def read_apart(path: Path, package: str, code: str) -> None:
     indented = "\n".join(f"    {line}" for line in code.strip().splitlines())
     command = [sys.executable, "-c", _TRY.format(code=indented), str(path)]
     try:
-        found = subprocess.run(command, capture_output=True, timeout=LONGEST, check=False)  # noqa: S603 - our own code
+        found = subprocess.run(command, capture_output=True, timeout=LONGEST, check=False)
     except subprocess.TimeoutExpired:
         raise ConversionError(f"{path}: damaged: {package} did not finish reading it in {LONGEST:g} s") from None
     if found.returncode:
