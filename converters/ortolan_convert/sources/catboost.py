@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
 from ortolan_convert.sources.catboost_trees import read_columns, read_trees
@@ -161,15 +161,25 @@ def read_model(library: Any, place: str) -> CatBoostModel:
         ConversionError: the model is damaged.
         UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
     """
+    names = [name or f"x{i}" for i, name in enumerate(library.feature_names_)]
+    categories = library.get_cat_feature_indices()
+    if categories:
+        listed = ", ".join(repr(names[index]) for index in categories[:5])
+        raise UnsupportedError(
+            f"{place}: categories in column {listed}: CatBoost's file holds hashes of them, which no graph can make of "
+            "strings; train on encoded columns (scikit-learn's OrdinalEncoder or OneHotEncoder in a pipeline with it)"
+        )
     others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
     if others:
-        raise UnsupportedError(f"{place}: column {others[0]} holds text or embeddings; train without it")
+        raise UnsupportedError(f"{place}: column {names[others[0]]!r} holds text or embeddings; train without it")
     with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
         exported = Path(directory, "model.json")
         library.save_model(str(exported), format="json")
         data = exported.read_bytes()
     try:
         return _read(json.loads(data), library, place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
@@ -181,7 +191,7 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
     if loss in REFUSED:
         raise UnsupportedError(f"{place}: loss {loss!r} is not supported: {REFUSED[loss]}")
     kind = LOSSES.get(loss, "identity")
-    table = BoostingTable(read_columns(content["features_info"], place), {}, place)
+    table = BoostingTable(read_columns(content["features_info"]), {}, place)
     table.check()
     labels: tuple[Label, ...] = ()
     if kind in ("binary", "softmax", "one-vs-all"):

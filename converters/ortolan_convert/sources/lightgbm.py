@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
 from ortolan_convert.sources.first_read import read_apart
@@ -151,6 +151,8 @@ def parse_model(data: bytes, place: str) -> LightGBMModel:
     """
     try:
         return _read(read_text(data.decode()), place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a LightGBM model that is damaged or of an unknown form ({reason})") from None

@@ -38,6 +38,8 @@ def read_text(text: str) -> LightGBMText:
     before, end, tail = text.partition(f"\n{_END}\n")
     if not end:
         raise ValueError(f"expected {_END!r}, the file is cut short")
+    if "version=v2" not in before[:64] and "\nend of parameters\n" not in tail:
+        raise ValueError("expected 'end of parameters', the file is cut short")
     head, *trees = before.split("\nTree=")
     found = LightGBMText(_lines(head), tuple(_lines(f"Tree={tree}") for tree in trees), _categories(tail))
     for i, tree in enumerate(found.trees):

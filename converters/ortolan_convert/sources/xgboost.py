@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable, column_names
 from ortolan_convert.sources.first_read import read_apart
@@ -201,6 +201,8 @@ def parse_model(data: bytes, place: str) -> XGBoostModel:
     content = _parsed(data, place)
     try:
         return _read(content, place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: an XGBoost model that is damaged or of an unknown form ({reason})") from None
@@ -229,7 +231,7 @@ def _read(content: Any, place: str) -> XGBoostModel:
     parameters = learner["learner_model_param"]
     count = int(parameters["num_feature"])
     names = column_names(learner.get("feature_names"), count)
-    table = BoostingTable(names, read_categories(learner), place)
+    table = BoostingTable(names, read_categories(learner, place), place)
     table.check()
     if len(names) != count:
         raise ConversionError(f"{place}: {len(names)} names for {count} columns; the file is damaged")

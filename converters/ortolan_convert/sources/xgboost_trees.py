@@ -24,7 +24,7 @@ _INVALID = 1 << 24
 """From here on XGBoost takes no category."""
 
 
-def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
+def read_categories(learner: Mapping[str, Any], place: str) -> dict[int, tuple[Any, ...]]:
     """The categories of columns by position, as versions from 3.1 store them: offsets into a text, or numbers.
 
     Raises:
@@ -41,7 +41,7 @@ def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
             text = values.astype(np.int64).astype(np.uint8).tobytes()
             if not text.isascii():
                 raise UnsupportedError(
-                    f"column {column}: categories with letters beyond ASCII, of which XGBoost's file holds only the "
+                    f"{place}: column {column}: categories with letters beyond ASCII, of which XGBoost's file holds only the "
                     "beginning; rename them and train again"
                 )
             ends = [int(end) for end in stored["offsets"]]
