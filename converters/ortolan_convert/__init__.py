@@ -1,1 +1,3 @@
 """Training artifacts to bundles."""
+
+from ortolan_convert.torch_module import from_torch as from_torch

@@ -10,6 +10,7 @@ import click
 
 from ortolan.choose.units import format_size
 from ortolan.cli.tables import table
+from ortolan.errors import OrtolanError
 from ortolan_convert import examples
 
 if TYPE_CHECKING:
@@ -18,28 +19,72 @@ if TYPE_CHECKING:
     from ortolan_convert.report import ConversionReport, VariantReport
 
 
+_GROUPS = (
+    ("What is converted", ("trust", "module", "config", "task")),
+    ("What it is compared on", ("samples", "max_drop", "quantize")),
+    ("What is written", ("output", "overwrite", "as_json")),
+    ("Instead of converting", ("explain", "example")),
+)
+"""Sections of the help: title, and names of parameters."""
+_EXAMPLES = (
+    ("what a file is, what it needs, what in it runs code", "--explain model.pt"),
+    ("a scikit-learn pipeline or table model", "model.joblib -o model.bundle --trust --samples test.csv"),
+    ("a directory of transformers", "./minilm -o minilm.bundle --samples texts.txt"),
+    ("a network, as bare tensors", "model.onnx -o model.bundle"),
+    ("a network, as an image classifier", "a.tflite -o a.bundle --config task.yaml --samples photos/"),
+    ("weights of PyTorch", "weights.pth -o net.bundle --module mynet.model:build"),
+)
+
+
+class _Grouped(click.Command):
+    """A command whose help shows its options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = {
+            option.name: option.get_help_record(ctx)
+            for option in self.get_params(ctx)
+            if isinstance(option, click.Option)
+        }
+        listed = {name for _, names in _GROUPS for name in names}
+        for title, names in _GROUPS:
+            # The last group also takes what click adds itself.
+            every = [*names, *(name for name in options if name not in listed)] if title == _GROUPS[-1][0] else names
+            rows = [record for name in every if (record := options.get(name)) is not None]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Examples"):
+            for what, line in _EXAMPLES:
+                formatter.write_text(f"# {what}")
+                formatter.write_text(f"ortolan convert {line}")
+        with formatter.section("Task descriptions that --example prints"):
+            for name in examples.names():
+                formatter.write_text(name)
+
+
 def _print_example(context: click.Context, _parameter: click.Parameter, name: str | None) -> None:
     if name is not None:
         click.echo(examples.text(name), nl=False)
         context.exit()
 
 
-@click.command(
-    epilog="\n".join(["\b", "Task descriptions that --example prints:", *(f"  {name}" for name in examples.names())])
-)
+@click.command(cls=_Grouped)
 @click.argument("artifacts", metavar="ARTIFACT...", nargs=-1, required=True, type=click.Path())
-@click.option("-o", "--output", required=True, metavar="OUT.bundle", type=click.Path(), help="Directory to write.")
+@click.option("-o", "--output", metavar="OUT.bundle", type=click.Path(), help="Directory to write; needed.")
 @click.option(
     "--samples",
     metavar="DATA",
     type=click.Path(),
     help="Inputs to compare on: .csv, .tsv or .jsonl with 'text' and optional 'label', .txt; .csv or .tsv of rows; a "
-    "directory of images; .npz for tensors.",
+    "directory of images; .npz for tensors. Without, inputs are made up.",
 )
-@click.option("--trust", is_flag=True, help="Read pickles and models with code of their own, which run code.")
+@click.option("--trust", is_flag=True, help="Let code in the artifact run: pickles, models with code of their own.")
 @click.option("--task", metavar="TASK", help="Task that is expected.")
 @click.option("--config", metavar="TASK.yaml", type=click.Path(), help="Task description of a network.")
 @click.option("--module", metavar="PACKAGE.MODULE:FACTORY", help="What makes the PyTorch network of these weights.")
+@click.option("--explain", is_flag=True, help="Say what the artifact is, needs and would run. Runs and writes nothing.")
 @click.option(
     "--example",
     metavar="NAME",
@@ -51,15 +96,16 @@ def _print_example(context: click.Context, _parameter: click.Parameter, name: st
 @click.option("--quantize", metavar="NAMES", help="Smaller variants to try: fp16,int8 (default: all; '' for none).")
 @click.option("--max-drop", default=0.01, show_default=True, help="Share of decisions a variant may change.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is already there.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done, or explained, as JSON.")
 def convert(
     artifacts: tuple[str, ...],
-    output: str,
+    output: str | None,
     samples: str | None,
     trust: bool,
     task: str | None,
     config: str | None,
     module: str | None,
+    explain: bool,
     quantize: str | None,
     max_drop: float,
     overwrite: bool,
@@ -67,11 +113,18 @@ def convert(
 ) -> None:
     """Turn a training artifact into a verified bundle.
 
-    ARTIFACT is a joblib, pickle or skops file of a scikit-learn text pipeline, its vectorizer and model as two files in
-    any order, the directory of a Hugging Face or sentence-transformers model, or an ONNX file. The converted model must
-    give the source's answers, or nothing is written.
+    ARTIFACT is what a training framework left behind: a file or directory of scikit-learn, XGBoost, LightGBM,
+    CatBoost, PyTorch, TensorFlow, Keras, TensorFlow Lite or Hugging Face, or an ONNX file. What it is, is told by its
+    content. The vectorizer and the model of a text pipeline may be two files. The converted model must give the
+    source's answers, or nothing is written.
     """
     # Heavy imports wait until the command runs.
+    if explain:
+        _explain(artifacts, as_json=as_json)
+        return
+    if output is None:
+        context = click.get_current_context()
+        raise click.UsageError("expected -o OUT.bundle, the directory to write, or --explain", context)
     from ortolan_convert.convert import convert as run
 
     report = run(
@@ -93,6 +146,23 @@ def convert(
         click.echo(json.dumps(report.to_json(), indent=2, ensure_ascii=False))
     else:
         click.echo("\n".join([*_lines(report), "", "* with 95 % confidence"]))
+
+
+def _explain(artifacts: Sequence[str], *, as_json: bool) -> None:
+    """Print what artifacts are.
+
+    Exit status: 0 if all of them can be converted as far as that is seen, otherwise 3.
+    """
+    from ortolan_convert.explain import explain
+
+    found = explain(artifacts)
+    if as_json:
+        document = {"schema": "ortolan.explain/1", "artifacts": [one.to_json() for one in found]}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        click.echo("\n\n".join("\n".join(one.lines()) for one in found))
+    if any(one.problem for one in found):
+        click.get_current_context().exit(OrtolanError.exit_status)
 
 
 def _say(step: str) -> None:

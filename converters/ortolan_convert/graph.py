@@ -124,6 +124,20 @@ class GraphBuilder:
             self._macs.append(_product((*output.shape, inputs[0].shape[-1])))
         return output
 
+    def top(self, value: Value, count: int, *, largest: bool) -> tuple[Value, Value]:
+        """The largest or smallest of each row of [batch, n] in order, and int64 their columns: [batch, count] each."""
+        shape = (value.shape[0], count)
+        found = [
+            Value(f"topk_{len(self._nodes)}{end}", dtype, shape) for end, dtype in (("", value.dtype), ("_at", "int64"))
+        ]
+        size = self.constant(np.array([count], np.int64))
+        names = [output.name for output in found]
+        self._nodes.append(
+            helper.make_node("TopK", [value.name, size.name], names, names[0], axis=1, largest=int(largest), sorted=1)
+        )
+        self._values.update((output.name, output) for output in found)
+        return found[0], found[1]
+
     def cast(self, value: Value, dtype: DType) -> Value:
         """The value in another type; itself if it already is."""
         if value.dtype == dtype:
@@ -179,7 +193,7 @@ class GraphBuilder:
         alive = [value.name for value in self._inputs]
         worst = Polynomial(())
         for index, node in enumerate(self._nodes):
-            alive.append(node.output[0])
+            alive.extend(node.output)
             here = _collect([_bytes(self._values[name]) for name in alive])
             worst = max(worst, here, key=lambda cost: cost.at(nominal))
             alive = [name for name in alive if last.get(name, -1) > index]

@@ -32,7 +32,7 @@ from ortolan_convert.task_config import task_config
 from ortolan_convert.weight_file import MODEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ortolan.bundle.manifest import Provenance
     from ortolan.types import Array
@@ -43,17 +43,23 @@ if TYPE_CHECKING:
     from ortolan_convert.task_config import TaskConfig
 
     Tensors = Mapping[str, Array]
+    ReadNetwork = Callable[[Request, TaskConfig, Path], NetworkSource]
 
 
 def convert_network(request: Request) -> ConversionReport:
     """Convert what has a reader in `ortolan_convert.sources.kinds`; see :func:`ortolan_convert.convert.convert`."""
-    settings = task_config(request.config, request.task)
     module, _, function = str(KINDS[request.kind].reader).partition(":")
+    return convert_read(request, getattr(import_module(module), function))
+
+
+def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
+    """Convert what a reader makes of a request; see :func:`ortolan_convert.convert.convert`."""
+    settings = task_config(request.config, request.task)
     try:
-        with TemporaryDirectory(prefix=f".{request.target.name}.variants-", dir=request.target.parent) as room:
+        with TemporaryDirectory() as room:
             request.progress("reading the model")
-            network: NetworkSource = getattr(import_module(module), function)(request, settings, Path(room))
-            return _convert(network, request, settings, Path(room))
+            network = read(request, settings, Path(room))
+            return _convert(network, request, network.settings or settings, Path(room))
     except OSError as error:
         if isinstance(error, OrtolanError):
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Column:
         infinite: whether infinities are taken.
         values: what made-up rows draw from beside random values: known categories, thresholds.
         closed: whether the source refuses all but ``values``.
+        text: of a text, how it becomes the model's inputs; see `ortolan.inputs.ngram_sets`.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Column:
     infinite: bool = False
     values: tuple[str | float, ...] = ()
     closed: bool = False
+    text: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +60,12 @@ class TableSource:
         targets: of a regression.
         ask: the library's own answers to rows, of all columns but unused ones.
         build: adds the model's nodes, given one value for all number columns (float64 [batch, n], in their order) and
-            one for each other column (object [batch, 1], :data:`MISSING` where a string is missing) by name; gives the
+            one for each column of strings (object [batch, 1], :data:`MISSING` where one is missing) by name, and adds
+            the inputs of texts itself; gives the
             outputs by name, each float64 [batch, n]: ``probabilities``, ``scores``, ``values``, ``distances``; and
             ``label``, int64 [batch], the number of the class, where it does not follow from the largest probability
             (or score, where there are no probabilities).
+        assets: what columns of texts need, by path below ``assets/``.
         notes: what a user should know, one sentence each.
     """
 
@@ -74,4 +78,5 @@ class TableSource:
     targets: tuple[str, ...] = ()
     ask: Callable[[Rows], Answers]
     build: Callable[[GraphBuilder, Value | None, Mapping[str, Value]], Mapping[str, Value]]
+    assets: Mapping[str, bytes] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ortolan.errors import UnsupportedError
 from ortolan.inputs.column_config import MAX_FEATURES, MAX_VALUES
+from ortolan.types import TensorSpec
 from ortolan_convert.table import MISSING
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ def input_name(column: Column) -> str:
     return f"column.{column.name}"
 
 
+def text_inputs(column: Column) -> list[TensorSpec]:
+    """The inputs that take a column of texts; none for other columns."""
+    sets = [] if column.text is None else cast("list[dict[str, str]]", column.text["sets"])
+    return [
+        TensorSpec(f"{one['name']}.{part}", dtype, ("batch", f"{one['name']}.terms"))
+        for one in sets
+        for part, dtype in (("ids", "int64"), ("values", "float64"))
+    ]
+
+
 def columns_config(columns: Sequence[Column]) -> dict[str, object]:
     """The ``columns`` object of a task's configuration; see `ortolan.inputs.column_config`.
 
@@ -55,6 +66,8 @@ def columns_config(columns: Sequence[Column]) -> dict[str, object]:
 def _feature(column: Column) -> object:
     if column.kind == "unused":
         return {"name": column.name, "unused": True}
+    if column.kind == "text":
+        return {"name": column.name, "text": column.text}
     entry: dict[str, object] = {"name": column.name}
     if column.kind != "number":
         entry["input"] = input_name(column)

@@ -33,7 +33,7 @@ def made_up_rows(columns: Sequence[Column], count: int = MADE_UP, seed: int = 0)
         seed: another one gives other rows.
     """
     random = np.random.default_rng(seed)
-    made = {"number": _numbers, "string": _strings}
+    made = {"number": _numbers, "string": _strings, "text": _strings}
     return {column.name: made[column.kind](column, count, random) for column in columns if column.kind in made}
 
 

@@ -12,10 +12,10 @@ from ortolan.inputs.columns import Columns
 from ortolan.inputs.datafile import label_text, read_arrays
 from ortolan.inputs.table_file import LABEL, SUFFIXES, read_row_samples
 from ortolan.types import TensorSpec
-from ortolan_convert.table_columns import NUMBERS, columns_config, input_name
+from ortolan_convert.table_columns import NUMBERS, columns_config, input_name, text_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class TableSamples:
     labels: tuple[str, ...] | None = None
 
 
-def read_samples(path: Path, columns: Sequence[Column]) -> TableSamples:
+def read_samples(path: Path, columns: Sequence[Column], assets: Mapping[str, bytes]) -> TableSamples:
     """The samples in a file: .csv, .tsv or .jsonl by column names, a .npy matrix, or .npz with an array per column.
 
     Raises:
@@ -43,7 +43,7 @@ def read_samples(path: Path, columns: Sequence[Column]) -> TableSamples:
     if path.is_dir():
         raise UsageError(f"{path}: a directory of samples holds images, which a model over tables does not take")
     if suffix in SUFFIXES:
-        encoder = runtime_columns(columns)
+        encoder = runtime_columns(columns, assets)
         found = read_row_samples(path, encoder)
         checked(path, encoder, found.rows)
         return TableSamples(_by_column(found.rows, columns), found.labels)
@@ -59,19 +59,20 @@ def read_samples(path: Path, columns: Sequence[Column]) -> TableSamples:
         raise InputError(
             f"{path}: {LABEL}: expected one label for each of {len(rows)} rows, found {list(labels.shape)}"
         )
-    checked(path, runtime_columns(columns), rows)
+    checked(path, runtime_columns(columns, assets), rows)
     texts = None if labels is None else tuple(label_text(label) for label in labels.tolist())
     return TableSamples(
         _by_column([dict(zip([c.name for c in columns], row, strict=True)) for row in rows], columns), texts
     )
 
 
-def runtime_columns(columns: Sequence[Column]) -> Columns:
+def runtime_columns(columns: Sequence[Column], assets: Mapping[str, bytes]) -> Columns:
     """What the runtime will make of the rows."""
     numbers = sum(column.kind == "number" for column in columns)
     specs = [TensorSpec(NUMBERS, "float64", ("batch", numbers))] if numbers else []
     specs += [TensorSpec(input_name(column), "str", ("batch", 1)) for column in columns if column.kind == "string"]
-    return Columns.open(columns_config(columns), specs, "columns")
+    specs += [spec for column in columns for spec in text_inputs(column)]
+    return Columns.open(columns_config(columns), specs, "columns", assets.__getitem__)
 
 
 def checked(path: Path, encoder: Columns, rows: Any) -> None:

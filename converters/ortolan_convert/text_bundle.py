@@ -23,7 +23,6 @@ from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.sources.scikit_learn.text_source import TextSource, read_text_source
 from ortolan_convert.variants import Exam, Made, Prepared, variants_of
 
 if TYPE_CHECKING:
@@ -34,29 +33,27 @@ if TYPE_CHECKING:
     from ortolan.inputs.datafile import TextSamples
     from ortolan_convert.questions import Questions
     from ortolan_convert.request import Request
-    from ortolan_convert.sources.scikit_learn.artifact import Artifact
+    from ortolan_convert.sources.scikit_learn.text_composed import ComposedText
+    from ortolan_convert.sources.scikit_learn.text_source import TextSource
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""
 
 
-def convert_text(request: Request, artifacts: Sequence[Artifact]) -> ConversionReport:
-    """Convert a scikit-learn text pipeline; see :func:`ortolan_convert.convert.convert`."""
-    samples = None if request.samples is None else read_texts(request.samples)
-    source = read_text_source(artifacts)
-    return text_bundle(source, prepare(source), samples, request)
-
-
-def text_bundle(
-    source: TextSource, prepared: Prepared, samples: TextSamples | None, request: Request
-) -> ConversionReport:
+def text_bundle(source: TextSource | ComposedText, prepared: Prepared, request: Request) -> ConversionReport:
     """Write the bundle of a model over texts.
+
+    Args:
+        source: the trained model.
+        prepared: what its variants share.
+        request: what was asked for.
 
     Raises:
         ParityError: the converted model disagrees with its source.
         TaskMismatchError: another task is expected.
-        InputError: the samples are not what the model takes.
+        InputError, StorageError: the samples are not what the model takes.
     """
+    samples = None if request.samples is None else read_texts(request.samples)
     say = request.progress
     sources = [source_of(path) for path, _ in request.artifacts]
     if request.task is not None and request.task != source.task:
@@ -142,7 +139,7 @@ def _usual_sizes(prepared: Prepared, questions: Questions) -> dict[str, int]:
         found = {"terms": NgramEncoder.open(config, prepared.assets.__getitem__).encode_many(some)[2]}
     else:
         sets = NgramSets.open(config, prepared.assets.__getitem__, "task.config.input")
-        found = {f"terms{i}": offsets for i, offsets in enumerate(sets.many(some).offsets.values())}
+        found = {f"{name}.terms": offsets for name, offsets in sets.many(some).offsets.items()}
     return {"batch": 1} | {dim: max(1, int(np.percentile(np.diff(ends), 90))) for dim, ends in found.items()}
 
 
@@ -162,17 +159,15 @@ def _files(made: Made, exam: Exam) -> tuple[str, VariantInfo, dict[str, bytes | 
     return made.name, info, {"model.onnx": made.model.data}
 
 
-def _provenance(source: TextSource, sources: Sequence[Source]) -> Provenance:
-    packages = ["scikit-learn", "joblib", "scipy"]
-    if source.features.spec.tokenizer is not None:
-        packages.append("jieba")
-    return provenance_of("scikit-learn", source.version or installed("scikit-learn") or "unknown", sources, packages)
+def _provenance(source: TextSource | ComposedText, sources: Sequence[Source]) -> Provenance:
+    version = source.version or installed("scikit-learn") or "unknown"
+    return provenance_of("scikit-learn", version, sources, source.packages)
 
 
 def _warnings(
-    source: TextSource, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
+    source: TextSource | ComposedText, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
 ) -> Iterator[str]:
-    questions, slack = exam.questions, exam.answers.slack
+    questions = exam.questions
     reference, left_out = outcome
     here = installed("scikit-learn")
     if source.version is not None and source.version != here:
@@ -184,11 +179,18 @@ def _warnings(
         )
     elif request.quantize and (few := too_few(questions.count, request.max_drop)):
         yield few
-    steep = 0 if slack is None else int((slack > TOLERANCE).sum())
-    if slack is not None and steep:
+    slack = np.zeros(0) if exam.answers.slack is None else exam.answers.slack
+    steep = slack[np.isfinite(slack) & (slack > TOLERANCE)]
+    if len(steep):
         yield (
-            f"{steep} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the source's own "
-            f"answer moves by up to {slack.max():.2g} with the rounding of its features"
+            f"{len(steep)} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the "
+            f"source's own answer moves by up to {steep.max():.2g} with the rounding of its features"
+        )
+    undecided = int(np.isinf(slack).sum())
+    if undecided:
+        yield (
+            f"on {undecided} of {len(questions.texts)} texts several neighbours are equally near, and rounding decides "
+            f"which count: these are not compared"
         )
     if reference.far:
         yield (

@@ -55,25 +55,29 @@ class Steps:
     missing_left: bool
 
 
-def categories_go_left(codes: NDArray[Any], *, missing_left: bool, first_end: float, rest_left: bool) -> Steps:
+def categories_go_left(
+    codes: NDArray[Any], *, missing_left: bool, rest_left: bool = False, in_float32: bool = False
+) -> Steps:
     """Steps for a set of categories, which are whole numbers that columns hold as floats.
 
-    Numbers are cut off to whole ones, as all libraries do: 2.9 is category 2.
+    Numbers are cut off to whole ones: 2.9 is category 2, and -0.5 is category 0, but for XGBoost it is none.
 
     Args:
-        codes: int64, the categories that go left (right if ``rest_left``).
+        codes: int64 from 0, the categories that go left; right if ``rest_left``.
         missing_left: whether NaN goes left.
-        first_end: the last number below category 0: -1 where -0.5 is category 0, else the last below 0.
-        rest_left: whether all other numbers go left rather than right.
+        rest_left: whether all other numbers go left.
+        in_float32: whether numbers are rounded to float32 before they are cut off.
     """
     codes = np.unique(np.asarray(codes, np.int64))
     if len(codes) == 0:
         return Steps(np.zeros(0), np.array([rest_left]), missing_left)
     gap = np.flatnonzero(np.diff(codes) > 1)
-    first = codes[np.concatenate([[0], gap + 1])].astype(np.float64)
-    last = codes[np.concatenate([gap, [len(codes) - 1]])].astype(np.float64)
-    before = np.where(first == 0, first_end, np.nextafter(first, -np.inf))
-    ends = np.stack([before, np.nextafter(last + 1, -np.inf)], axis=1).ravel()
+    first, last = codes[np.concatenate([[0], gap + 1])], codes[np.concatenate([gap, [len(codes) - 1]])]
+    ends = np.stack([first, last + 1], axis=1).ravel().astype(np.float64)
+    if in_float32:
+        ends = less_in_float32(ends)
+    else:
+        ends = np.where(ends == 0, -1.0, np.nextafter(ends, -np.inf))
     sides = np.arange(len(ends) + 1) % 2 == 1
     return Steps(ends, sides ^ rest_left, missing_left)
 

@@ -170,8 +170,11 @@ def _running_total(graph: GraphBuilder, values: Value, count: int, width: int) -
         shape = graph.constant(np.array([0, count, width], np.int64))
         values = graph.node("Reshape", values, shape, shape=(batch, count, width))
     summed = graph.node("CumSum", values, graph.constant(np.array(1, np.int64)))
-    last = graph.constant(np.array(count - 1 if width > 1 else [count - 1], np.int64))
-    return graph.node("Gather", summed, last, shape=(batch, width), axis=1)
+    last = graph.constant(np.array([count - 1], np.int64))
+    if width == 1:
+        return graph.node("Gather", summed, last, shape=(batch, 1), axis=1)
+    last = graph.node("Gather", summed, last, shape=(batch, 1, width), axis=1)
+    return graph.node("Reshape", last, graph.constant(np.array([0, width], np.int64)), shape=(batch, width))
 
 
 def _rounds(trees: Trees) -> NDArray[Any]:

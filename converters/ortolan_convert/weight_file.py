@@ -14,6 +14,7 @@ from ortolan.errors import ConversionError, StorageError
 from ortolan_convert.graph import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 MODEL = "model.onnx"
@@ -52,7 +53,7 @@ def tidy(model: onnx.ModelProto) -> onnx.ModelProto:
         del node.metadata_props[:]
         node.doc_string = ""
         node.name = ""
-    used = {name for node in graph.node for name in node.input}
+    used = {name for node in _nodes(graph) for name in node.input} | {value.name for value in graph.output}
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     for tensor in kept:
         del tensor.metadata_props[:]
@@ -88,6 +89,15 @@ def write_files(model: onnx.ModelProto, directory: Path) -> dict[str, Path]:
         except OSError as error:
             raise StorageError(f"{directory}: cannot be written: {error.strerror or error}") from None
     return {path.name: path for path in sorted(directory.iterdir())}
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of branches and loops too, which see the weights of the graph around them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def write_model(model: onnx.ModelProto, directory: Path) -> int:

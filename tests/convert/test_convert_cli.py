@@ -82,7 +82,7 @@ def test_the_shipped_descriptions_are_printed() -> None:
     """--example prints one as it is, --help names them all, and a task without a description names its own."""
     listed, _ = _run("--help")
     for path in sorted(examples.DIRECTORY.glob("*.yaml")):
-        assert f"\n    {path.stem}\n" in listed
+        assert f"\n  {path.stem}\n" in listed
         assert _run("--example", path.stem)[0] == path.read_text(encoding="utf-8")
     with pytest.raises(UnknownNameError, match="did you mean 'object-detection-ppocr'"):
         _run("--example", "object-detection-pocr")

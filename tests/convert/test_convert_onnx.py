@@ -203,7 +203,7 @@ def test_a_truncated_model_is_one_line(share: float, tmp_path: Path) -> None:
 def test_a_pipeline_and_an_onnx_file_do_not_mix(sentiment: Path, tmp_path: Path) -> None:
     """An ONNX file is converted alone."""
     with pytest.raises(ConversionError, match="an ONNX model is converted alone, found 2 artifacts"):
-        convert([sentiment, _save(tmp_path / "m.onnx")], tmp_path / "out.bundle")
+        convert([sentiment, _save(tmp_path / "m.onnx")], tmp_path / "out.bundle", trust=True)
 
 
 def test_without_onnxruntime_the_error_names_the_extra(tmp_path: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import onnx
 
 from ortolan_convert.free_dims import axis_names
+
+_READ = 1024
+"""Constants of fewer numbers may be shapes and axes, which shape inference needs to know."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,31 +40,42 @@ def with_shapes_seen(
         The model, None if everything was right; and the sentences.
     """
     notes: list[str] = []
+    ends = onnx.GraphProto(input=model.graph.input, output=model.graph.output)
+    for spec in inputs:
+        value = next(one for one in ends.input if one.name == spec.name)
+        notes += _corrected_input(value, spec, probes)
+    for value in ends.output:
+        notes += _corrected_output(value, inputs, probes)
+    contradicting = _contradicts_itself(model)
+    if contradicting:
+        notes.append("shapes declared within the graph contradict its operators; they are left out")
+    if not notes:
+        return None, []
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    for spec in inputs:
-        value = next(one for one in result.graph.input if one.name == spec.name)
-        axes = axis_names(spec)
-        if axes is None:
-            rank = next(iter(probes.asked))[0][spec.name].ndim
-            axes = tuple(f"{spec.name}.{axis}" for axis in range(rank))
-            notes.append(f"input {spec.name}: its rank was not declared; the samples have {rank} axes")
-            _declare(value, axes)
-            continue
-        fixed = tuple(probes.stiff.get(axis, axis) if isinstance(axis, str) else axis for axis in axes)
-        for axis, size in zip(axes, fixed, strict=True):
-            if axis != size:
-                notes.append(
-                    f"input {spec.name}: its dimension {axis} was declared free, but the model takes {size} only"
-                )
-        if fixed != axes:
-            _declare(value, fixed)
-    for value in result.graph.output:
-        notes += _corrected_output(value, inputs, probes)
-    if _contradicts_itself(result):
-        notes.append("shapes declared within the graph contradict its operators; they are left out")
+    del result.graph.input[:], result.graph.output[:]
+    result.graph.input.extend(ends.input)
+    result.graph.output.extend(ends.output)
+    if contradicting:
         del result.graph.value_info[:]
-    return (result if notes else None), notes
+    return result, notes
+
+
+def _corrected_input(value: onnx.ValueInfoProto, spec: TensorSpec, probes: Probes) -> list[str]:
+    axes = axis_names(spec)
+    if axes is None:
+        rank = probes.asked[0][0][spec.name].ndim
+        _declare(value, tuple(f"{spec.name}.{axis}" for axis in range(rank)))
+        return [f"input {spec.name}: its rank was not declared; the samples have {rank} axes"]
+    fixed = tuple(probes.stiff.get(axis, axis) if isinstance(axis, str) else axis for axis in axes)
+    if fixed == axes:
+        return []
+    _declare(value, fixed)
+    return [
+        f"input {spec.name}: its dimension {axis} was declared free, but the model takes {size} only"
+        for axis, size in zip(axes, fixed, strict=True)
+        if axis != size
+    ]
 
 
 def _corrected_output(value: onnx.ValueInfoProto, inputs: Sequence[TensorSpec], probes: Probes) -> list[str]:
@@ -72,7 +87,10 @@ def _corrected_output(value: onnx.ValueInfoProto, inputs: Sequence[TensorSpec], 
     declared = _declared(value)
     sizes = [_sizes_fed(inputs, feeds) for feeds, _ in probes.asked]
     rank = len(shapes[0])
-    told = declared if declared is not None and len(declared) == rank else ("",) * rank
+    told: Sequence[int | str | None] = (None,) * rank
+    if declared is not None and len(declared) == rank:
+        # What is named after a dimension that one size works for is of that size.
+        told = [probes.stiff.get(axis, axis) if isinstance(axis, str) else axis for axis in declared]
     seen: Shape = tuple(
         _axis(f"{value.name}.{axis}", told[axis], [shape[axis] for shape in shapes], sizes) for axis in range(rank)
     )
@@ -86,17 +104,20 @@ def _corrected_output(value: onnx.ValueInfoProto, inputs: Sequence[TensorSpec], 
     return [f"output {value.name}: declared as {was}, but what comes out is {found}"]
 
 
-def _axis(own: str, declared: int | str, seen: Sequence[int], fed: Sequence[Mapping[str, int]]) -> int | str:
-    """The right declaration of an output's axis."""
+def _axis(own: str, declared: int | str | None, seen: Sequence[int], fed: Sequence[Mapping[str, int]]) -> int | str:
+    """The right declaration of an output's axis: the one there is, if it fits."""
     constant = len(set(seen)) == 1
     known = {name for sizes in fed for name in sizes}
     fits = (
         (constant and seen[0] == declared)
         if isinstance(declared, int) and declared > 0
-        else declared not in known
-        or all(size == sizes.get(str(declared)) for size, sizes in zip(seen, fed, strict=True))
+        else declared is not None
+        and (
+            declared not in known
+            or all(size == sizes.get(str(declared)) for size, sizes in zip(seen, fed, strict=True))
+        )
     )
-    if fits and declared:
+    if fits and declared is not None:
         return declared
     equal = [name for name in sorted(known) if all(s == sizes.get(name) for s, sizes in zip(seen, fed, strict=True))]
     varied = [name for name in equal if len({sizes[name] for sizes in fed}) > 1]
@@ -137,8 +158,16 @@ def _contradicts_itself(model: onnx.ModelProto) -> bool:
     """Whether shape inference disagrees with shapes declared within the graph."""
     if not model.graph.value_info:
         return False
-    slim = onnx.ModelProto()
-    slim.CopyFrom(model)
+    slim = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    slim.graph.MergeFrom(onnx.GraphProto(name="g", node=model.graph.node, input=model.graph.input))
+    slim.graph.value_info.extend(model.graph.value_info)
+    declared = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if prod(tensor.dims) < _READ:
+            slim.graph.initializer.append(tensor)
+        elif tensor.name not in declared:
+            # Of weights the shape alone is needed.
+            slim.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     try:
         onnx.shape_inference.infer_shapes(slim, strict_mode=True)
     except onnx.shape_inference.InferenceError as error:

@@ -43,6 +43,7 @@ class KindRow:
         converter: ``module:function`` that takes a :class:`~ortolan_convert.request.Request`.
         reader: ``module:function`` that reads it for that converter; None where the converter does it itself.
         runs_code: what of it runs code when it is read; None if nothing does.
+        always_runs_code: whether there is no such file that can be read without running code.
     """
 
     title: str
@@ -51,12 +52,13 @@ class KindRow:
     converter: str
     reader: str | None = None
     runs_code: str | None = None
+    always_runs_code: bool = False
 
 
 _ONNX = {"onnx": "onnx", "onnxruntime": "onnxruntime"}
 _TORCH = {**_ONNX, "torch": "torch", "onnxscript": "onnxscript"}
 _TENSORFLOW = {**_ONNX, "tensorflow": "tensorflow", "tf2onnx": "tf2onnx"}
-_UNPICKLING = "reading it: a pickle calls what it names"
+_UNPICKLING = "it calls what it names"
 
 KINDS: Mapping[Kind, KindRow] = {
     "onnx": KindRow(
@@ -71,6 +73,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="transformers",
         modules={**_ONNX, "tokenizers": "tokenizers"},
         converter="ortolan_convert.huggingface_bundle:convert_huggingface",
+        runs_code="weights that are a pickle, and a model that is code of its own (auto_map)",
     ),
     "saved-model": KindRow(
         title="a TensorFlow SavedModel",
@@ -107,21 +110,23 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
+        runs_code="anything in it but a graph of PyTorch's own operators and tensors",
     ),
     "torchscript": KindRow(
         title="a TorchScript model",
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
+        runs_code="operators in it that reach files or other machines",
     ),
     "torch-weights": KindRow(
         title="weights or a checkpoint saved by PyTorch",
         extra="torch",
         modules=_TORCH,
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
         runs_code="anything in it but tensors and plain values",
     ),
     "safetensors": KindRow(
@@ -129,7 +134,7 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="torch",
         modules={**_TORCH, "safetensors": "safetensors"},
         converter=_NETWORK,
-        reader="ortolan_convert.sources.pytorch:read_network",
+        reader="ortolan_convert.sources.pytorch.reader:read_network",
     ),
     "xgboost-json": KindRow(
         title="an XGBoost model (JSON)",
@@ -166,11 +171,12 @@ KINDS: Mapping[Kind, KindRow] = {
         converter=_SCIKIT_LEARN,
     ),
     "pickle": KindRow(
-        title="a pickle, of joblib or Python",
+        title="a joblib or pickle file",
         extra="sklearn",
         modules={**_ONNX, "sklearn": "scikit-learn", "joblib": "joblib"},
         converter=_SCIKIT_LEARN,
         runs_code=_UNPICKLING,
+        always_runs_code=True,
     ),
 }
 """In the order in which they decide: of several kinds given together, the first here converts them all."""

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
+import os
 import pickletools
+import re
+import stat
+import struct
 import zipfile
 import zlib
 from contextlib import ExitStack
 from typing import IO, TYPE_CHECKING, cast
 
+from ortolan.bundle.files import reason_of
 from ortolan.bundle.onnxfile import read_model
+from ortolan.bundle.wire import FIXED32, FIXED64, LENGTH, VARINT, Wire
 from ortolan.errors import ConversionError, ModelFileError, StorageError, UnsupportedError
+from ortolan_convert.sources.foreign import directory_title, file_title, protobuf_title, zip_title
 from ortolan_convert.sources.huggingface import is_huggingface
 
 if TYPE_CHECKING:
@@ -22,43 +30,45 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 4096
 """How much of a file is looked at."""
-
 LARGEST_ARCHIVE = 1 << 34
 """Bytes that a zip archive may unpack to."""
+LARGEST_DIRECTORY = 1 << 26
+"""Bytes of a zip archive's table of contents."""
+LARGEST_HEADER = 100_000_000
+"""Bytes of a safetensors file's header: the format's own bound."""
 
-_KINDS_BY_MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
-    (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
-    (4, b"TFL3", "tflite"),
-    (0, b"tree\nversion=", "lightgbm"),
-    (0, b"CBM1", "catboost"),
-    (0, b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "torch-weights"),  # before PyTorch 1.6
+_UBJ_LENGTH = rb"(?:[iU].|I..|l.{4}|L.{8})"
+_SIGNATURES: tuple[tuple[re.Pattern[bytes], Kind], ...] = tuple(
+    (re.compile(pattern, re.DOTALL), kind)
+    for pattern, kind in cast(
+        "tuple[tuple[bytes, Kind], ...]",
+        (
+            (rb"\x89HDF\r\n\x1a\n", "hdf5"),
+            (rb".{4}TFL3", "tflite"),
+            (rb"\s*tree\s+version=", "lightgbm"),
+            (rb"CBM1", "catboost"),
+            # PyTorch before 1.6: a pickle of its magic number, then more pickles.
+            (rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19\.", "torch-weights"),
+            (rb'\s*\{\s*(?:"version"\s*:\s*\[[\d,\s]*\]\s*,\s*)?"learner"\s*:\s*\{', "xgboost-json"),
+            (rb"\{(?:" + _UBJ_LENGTH + rb"version\[.{0,40})?" + _UBJ_LENGTH + rb"learner\{", "xgboost-ubj"),
+        ),
+    )
 )
-"""Where a kind's first bytes lie, and which."""
-_OTHER_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"GGUF", "a GGUF file (llama.cpp)"),
-    (0, b"\x93NUMPY", "a numpy array"),
-    (0, b"\x7fELF", "an executable or library"),
-    (257, b"ustar", "a tar archive"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"<?xml", "an XML file (PMML or OpenVINO)"),
-    (0, b"binf", "an XGBoost model of its old binary format (save it again as .json or .ubj)"),
-    (0, b"{", "a JSON file"),
-    (0, b"version https://git-lfs", "a Git LFS pointer (fetch the real file with git lfs pull)"),
-)
-"""What cannot be converted, to be called by its name."""
+"""What a kind's files begin with."""
 _ZIP_KINDS: tuple[tuple[tuple[str, ...], Kind], ...] = (
     (("schema.json",), "skops"),
     (("config.json", "metadata.json"), "keras"),
-    (("archive_format",), "torch-exported"),
     (("serialized_exported_program.json",), "torch-exported"),
     (("constants.pkl", "data.pkl"), "torchscript"),
     (("data.pkl",), "torch-weights"),
 )
 """File names that a zip archive of a kind has together, at its top or in its one directory."""
-_OTHER_ZIPS: tuple[tuple[str, str], ...] = (
-    (".npy", "a numpy archive"),
-    ("manifest.json", "a zipped bundle or model package"),
-)
+_EXPORTED_MODEL = re.compile(r"(?:[^/]+/)?models/[^/]+\.json")
+"""What tells an ExportedProgram from other archives that PyTorch calls .pt2."""
+_ZIP_TAIL = 1 << 17
+"""Bytes at the end of a zip archive in which its last records lie."""
+_SKIPPED = {VARINT: 0, LENGTH: 0, FIXED32: 4, FIXED64: 8}
+"""Wire types of Protocol Buffers, and the bytes of those with a fixed size."""
 _COMPRESSED: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
@@ -86,10 +96,7 @@ def recognise(path: Path) -> Kind:
         UnsupportedError: it is something else; the message says what it looks like.
     """
     if path.is_dir():
-        if is_huggingface(path):
-            return "huggingface"
-        if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-            return "saved-model"
+        return _directory_kind(path)
     head, size = read_head(path)
     if not head:
         raise ConversionError(f"{path}: the file is empty; expected a trained model")
@@ -100,39 +107,67 @@ def recognise(path: Path) -> Kind:
         inner = decompressed_head(path, compression)
         if is_pickle(inner):
             return "pickle"
-        raise UnsupportedError(f"{path}: {compression}-compressed, but no pickle inside; {_KNOWN}")
-    for offset, magic, kind in _KINDS_BY_MAGIC:
-        if head[offset : offset + len(magic)] == magic:
+        what = file_title(inner)
+        found = f", it is {what}" if what else "; if it is a model, decompress it first"
+        raise UnsupportedError(f"{path}: {compression}-compressed, but no pickle inside{found}; {_KNOWN}")
+    for pattern, kind in _SIGNATURES:
+        if pattern.match(head):
             return kind
     if is_pickle(head, whole=size <= len(head)):
         return "pickle"
-    if head.startswith(b"{") and b'"learner"' in head:
-        return "xgboost-json"
-    if head.startswith(b"{") and b"\x07learner{" in head[:64]:
-        return "xgboost-ubj"
-    for offset, magic, name in _OTHER_MAGIC:
-        if head[offset : offset + len(magic)] == magic:
-            raise UnsupportedError(f"{path}: this is {name}, which cannot be converted; {_KNOWN}")
-    if b'{"' in head[8:16]:
-        return "safetensors"
+    title = file_title(head)
+    if title is not None:
+        raise UnsupportedError(f"{path}: cannot be converted: this is {title}")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= LARGEST_HEADER:
+        return _safetensors(path, head, size)
     if _is_onnx(path, head):
         return "onnx"
     raise UnsupportedError(f"{path}: not a model file that is known, or damaged; {_KNOWN}")
 
 
 def read_head(path: Path) -> tuple[bytes, int]:
-    """The first bytes of a file and its size.
+    """The first bytes of a file and its size. A link is followed; a pipe or device is not read.
 
     Raises:
         StorageError: missing, a directory, or not readable.
     """
     try:
-        with path.open("rb") as file:
-            return file.read(HEAD_BYTES), path.stat().st_size
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StorageError(f"{path}: expected a model file, found a pipe or device")
+            return file.read(HEAD_BYTES), status.st_size
     except IsADirectoryError:
         raise StorageError(f"{path}: expected a model file, found a directory; {_KNOWN}") from None
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path}: cannot be read: {reason_of(error)}") from None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # Opening a named pipe would wait for somebody to write to it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _directory_kind(path: Path) -> Kind:
+    if any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
+        return "saved-model"
+    if is_huggingface(path):
+        return "huggingface"
+    title = directory_title(path)
+    if title is not None:
+        raise UnsupportedError(f"{path}: cannot be converted: this is {title}")
+    raise StorageError(f"{path}: expected a model file, found a directory; {_KNOWN}")
+
+
+def _safetensors(path: Path, head: bytes, size: int) -> Kind:
+    length = int.from_bytes(head[:8], "little")
+    if length > size - 8:
+        raise ConversionError(
+            f"{path}: a safetensors file that is damaged or cut short: its header has {length} bytes, the file {size}"
+        )
+    return "safetensors"
 
 
 def compression_of(head: bytes) -> str | None:
@@ -212,6 +247,9 @@ def _is_onnx(path: Path, head: bytes) -> bool:
     try:
         read_model(path)
     except ModelFileError:
+        title = protobuf_title(_outermost(head), path.name)
+        if title is not None:
+            raise UnsupportedError(f"{path}: cannot be converted: this is {title}") from None
         # An IR version, then the tag of another field of ModelProto.
         begins_as_one = len(head) > 2 and head[0] == 0x08 and 1 <= head[1] <= 32 and head[2] & 7 in {0, 2}
         if begins_as_one or path.suffix.lower() == ".onnx":
@@ -220,20 +258,53 @@ def _is_onnx(path: Path, head: bytes) -> bool:
     return True
 
 
+def _outermost(head: bytes) -> frozenset[int]:
+    """Numbers of the outermost fields of a Protocol Buffers message, as far as its first bytes reach."""
+    wire, found, position = Wire(head), set(), 0
+    with contextlib.suppress(ModelFileError):
+        while position < len(head):
+            key, after = wire.varint(position, len(head))
+            if not key >> 3 or key & 7 not in _SKIPPED:
+                return frozenset()
+            found.add(key >> 3)
+            length, after = wire.varint(after, len(head)) if key & 7 in {VARINT, LENGTH} else (_SKIPPED[key & 7], after)
+            position = after + (0 if key & 7 == VARINT else length)
+    return frozenset(found)
+
+
 def _zip_kind(path: Path) -> Kind:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(_bounded(path)) as archive:
             names = archive.namelist()
             unpacked = sum(member.file_size for member in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error) as error:
+        if isinstance(error, StorageError):
+            raise
         raise ConversionError(f"{path}: a zip archive that is damaged or cut short: {error}") from None
     if unpacked > LARGEST_ARCHIVE:
         raise ConversionError(f"{path}: a zip archive that would unpack to {unpacked} bytes; expected a model")
+    if any(map(_EXPORTED_MODEL.fullmatch, names)):
+        return "torch-exported"
     top = {name.rpartition("/")[2] for name in names if name.count("/") <= 1}
     for members, kind in _ZIP_KINDS:
         if top.issuperset(members):
             return kind
-    for suffix, title in _OTHER_ZIPS:
-        if any(name.endswith(suffix) for name in names):
-            raise UnsupportedError(f"{path}: this is {title}, which cannot be converted; {_KNOWN}")
-    raise UnsupportedError(f"{path}: a zip archive without a model that is known; {_KNOWN}")
+    title = zip_title(names) or f"a zip archive without a model that is known; {_KNOWN}"
+    raise UnsupportedError(f"{path}: cannot be converted: this is {title}")
+
+
+def _bounded(path: Path) -> Path:
+    """The path of a zip archive whose table of contents fits into memory.
+
+    Raises:
+        ConversionError: it does not, by what the end of the file says.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _ZIP_TAIL))
+        tail = file.read(_ZIP_TAIL)
+    for signature, offset, width in ((b"PK\x05\x06", 12, 4), (b"PK\x06\x06", 40, 8)):
+        at = tail.rfind(signature)
+        size = int.from_bytes(tail[at + offset : at + offset + width], "little") if at >= 0 else 0
+        if size > LARGEST_DIRECTORY and (width == 8 or size != 0xFFFFFFFF):
+            raise ConversionError(f"{path}: a zip archive with {size} bytes of file names; expected a model")
+    return path

@@ -64,7 +64,7 @@ def staged_directory(target: Path, *, overwrite: bool = False) -> Iterator[Path]
         StorageError: something could not be written; nothing remains.
     """
     check_target(target, overwrite=overwrite)
-    with _scratch(target) as partial:
+    with locked_directory(target) as partial:
         yield partial
         _sync_directories(partial)
         check_target(target, overwrite=overwrite)
@@ -79,7 +79,7 @@ def staged_file(target: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
         StorageError: something could not be written; nothing remains.
     """
     check_target(target, overwrite=overwrite, kind="file")
-    with _scratch(target) as partial:
+    with locked_directory(target) as partial:
         path = partial / "content"
         with path.open("xb") as file:
             yield file
@@ -87,6 +87,37 @@ def staged_file(target: Path, *, overwrite: bool = False) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         check_target(target, overwrite=overwrite, kind="file")
         path.replace(target)
+
+
+@contextlib.contextmanager
+def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
+    """A new directory beside the target; whatever is in it, or under its name, is removed in the end.
+
+    Args:
+        target: what is being made.
+        label: tells several directories of one target apart.
+
+    Raises:
+        StorageError: it could not be made, or something in it not be written; nothing remains.
+    """
+    try:
+        _remove_stale(target)
+        partial, lock = _claim(target, partial_path(target, label=label))
+    except (OSError, ValueError) as error:
+        raise _write_error(target, error) from error
+    try:
+        yield partial
+        _sync(target.parent)
+    except OSError as error:
+        raise _write_error(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def partial_path(target: Path, *, label: str = "") -> Path:
+    """Where this process puts a target's :func:`locked_directory`."""
+    return target.parent / f".{target.name}{label}.partial-{os.getpid()}"
 
 
 def write_file(path: Path, content: bytes | Path | Iterable[bytes | memoryview]) -> tuple[int, str]:
@@ -119,33 +150,14 @@ def write_file(path: Path, content: bytes | Path | Iterable[bytes | memoryview])
     return size, digest.hexdigest()
 
 
-@contextlib.contextmanager
-def _scratch(target: Path) -> Iterator[Path]:
-    """A locked directory beside the target; whatever is in it, or under its name, is removed in the end."""
-    try:
-        _remove_stale(target)
-        partial, lock = _claim(target)
-    except (OSError, ValueError) as error:
-        raise _write_error(target, error) from error
-    try:
-        yield partial
-        _sync(target.parent)
-    except OSError as error:
-        raise _write_error(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
-
-
 def _write_error(target: Path, error: OSError | ValueError) -> StorageError:
     if isinstance(error, StorageError):
         return error
     return StorageError(f"cannot write {str(target)!r}: {reason_of(error)}; nothing was left there")
 
 
-def _claim(target: Path) -> tuple[Path, int]:
+def _claim(target: Path, partial: Path) -> tuple[Path, int]:
     """Make and lock the partial directory. The lock is released by the system when the process ends in any way."""
-    partial = target.parent / f".{target.name}.partial-{os.getpid()}"
     for _ in range(_ATTEMPTS):
         try:
             partial.mkdir()

@@ -57,7 +57,10 @@ def read_model(path: str | os.PathLike[str]) -> OnnxModel:
         if size == 0:
             raise ModelFileError(f"{str(file)!r}: expected an ONNX model, found an empty file")
         if size > MAX_FILE_BYTES:
-            raise ModelFileError(f"{str(file)!r}: expected at most {MAX_FILE_BYTES} bytes, found {size}")
+            raise ModelFileError(
+                f"{str(file)!r}: expected at most {MAX_FILE_BYTES} bytes, found {size}; weights of more belong into a "
+                "file beside it, as external data"
+            )
         with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
             return _parse(file, content)
     except OSError as error:

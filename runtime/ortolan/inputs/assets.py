@@ -29,6 +29,11 @@ fails on damaged ones in many ways."""
 _DTYPES = {np.dtype(name).str: np.dtype(name) for name in ("u1", "<u2", "<u4", "<i4", "<f8")}
 
 
+def no_assets(path: str) -> bytes:
+    """Reads the assets of what has none."""
+    raise LookupError(path)
+
+
 def read_array(read_asset: ReadAsset, path: str, dtypes: str, ndim: int = 1) -> NDArray[Any]:
     """The array in the .npy asset ``path``, read-only, over the asset's own bytes.
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from ortolan.bundle.fields import Record, array, choice, join, mismatch, number, optional, text
 from ortolan.errors import BundleError, ManifestError
+from ortolan.inputs.assets import no_assets
+from ortolan.inputs.ngram_sets import NgramSets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ortolan.bundle.fields import Convert
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.types import TensorSpec
 
 Cast = Literal["exact", "round"]
@@ -32,6 +35,8 @@ _STRING = text(re.compile(r".*", re.DOTALL), "a text")
 _LEAVE = choice(("refuse", "allow"))
 UNUSED = "unused"
 """``Feature.dtype`` of a column that may stand in a row and that the model does not see."""
+TEXT = "text"
+"""``Feature.dtype`` of a column of texts that become n-gram features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,13 @@ class Feature:
     Args:
         name: as in the training data.
         input: the model's input that takes it.
-        dtype: numpy's name of that input's elements, ``"str"`` for strings, :data:`UNUSED` if no input takes it.
+        dtype: numpy's name of that input's elements, ``"str"`` for strings; :data:`UNUSED` if no input takes it, and
+            :data:`TEXT` if several do.
         missing: whether NaN or None may stand for an unknown value.
         infinite: whether infinities may stand in it.
         missing_as: what the model is given for a missing string; None where none may be missing.
         values: the only values that it may have; None for any.
+        text: how a text becomes the model's inputs; None for other columns.
     """
 
     name: str
@@ -55,6 +62,12 @@ class Feature:
     infinite: bool = False
     missing_as: str | None = None
     values: tuple[str | float, ...] | None = None
+    text: NgramSets | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is of one input of the model, and no text."""
+        return self.dtype not in (UNUSED, TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +89,9 @@ class ColumnsConfig:
     rows: int | None
 
 
-def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> ColumnsConfig:
+def parse_columns(
+    raw: object, inputs: Sequence[TensorSpec], at: str, read_asset: ReadAsset = no_assets
+) -> ColumnsConfig:
     """The configuration in ``raw``, checked against the model's inputs.
 
     ::
@@ -91,15 +106,18 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
           - {name: city, input: city, missing: allow, missing_as: "?"}   # "?" is what the model takes for None
           - {name: size, values: [S, M, L], input: size}                 # anything else is refused
           - {name: id, unused: true}                                     # may stand in a row, or be left out
+          - {name: review, text: {kind: ngram-sets, ...}}                # a text: see ortolan.inputs.ngram_sets
 
     Args:
         raw: the ``columns`` object.
         inputs: of the model; they declare the dtypes.
         at: its dotted path, for messages.
+        read_asset: gives the content of an asset, for columns of texts.
 
     Raises:
         ManifestError: a missing, unknown or wrong value.
-        BundleError: the model's inputs are not those that the columns name.
+        BundleError: the model's inputs are not those that the columns name, or damaged assets.
+        MissingPackageError: a tokenizer's package is missing.
     """
     if not isinstance(raw, dict):
         mismatch("object", raw, at)
@@ -116,6 +134,8 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
         if entry.get("unused") is True:
             name = Record(entry, place, ("name", "unused")).get("name", _NAME)
             return Feature(name, "", UNUSED, missing=True, infinite=True)
+        if "text" in entry:
+            return _text_feature(Record(entry, place, ("name", "text")), inputs, read_asset)
         given = {"input": matrix, **shared, "missing_as": None, "values": None, **entry}
         fields = Record(given, place, ("name", "input", *shared, "missing_as", "values"))
         name = fields.get("name", _NAME)
@@ -130,10 +150,11 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
     _check_unique(features, matrix, join(at, "features"))
     used: dict[str, int] = {}
     for one in features:
-        if one.dtype != UNUSED:
+        if one.is_alone:
             used[one.input] = used.get(one.input, 0) + 1
+    of_texts = {name for one in features if one.text is not None for name in one.text.inputs}
     for name in specs:
-        if name not in used:
+        if name not in used and name not in of_texts:
             raise BundleError(f"model: expected a feature for input {name!r}, found none")
     for name, count in used.items():
         _check_shape(specs[name], count, alone=name != matrix)
@@ -142,8 +163,15 @@ def parse_columns(raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns
         matrix,
         cast("Cast", record.get("cast", choice(("exact", "round")))),
         {name: len(specs[name].shape or ()) for name in used},
-        _rows([specs[name] for name in used]),
+        _rows([specs[name] for name in (*used, *of_texts)]),
     )
+
+
+def _text_feature(fields: Record, inputs: Sequence[TensorSpec], read_asset: ReadAsset) -> Feature:
+    """A column of texts; the model must have the inputs that its vectorizers give."""
+    sets = fields.get("text", lambda value, place: NgramSets.open(value, read_asset, place))
+    sets.check(inputs)
+    return Feature(fields.get("name", _NAME), "", TEXT, missing=False, text=sets)
 
 
 def _feature(fields: Record, name: str, spec: TensorSpec, place: str) -> Feature:
@@ -177,10 +205,12 @@ def _check_unique(features: Sequence[Feature], matrix: str | None, at: str) -> N
     for index, one in enumerate(features):
         if one.name in names:
             raise ManifestError(join(at, index), f"expected distinct names, found {one.name!r} twice")
-        if one.input in inputs and one.input != matrix and one.dtype != UNUSED:
-            raise ManifestError(join(at, index), f"expected an input of its own, found {one.input!r} twice")
+        own = one.text.inputs if one.text is not None else (one.input,) if one.is_alone else ()
+        for name in own:
+            if name in inputs and name != matrix:
+                raise ManifestError(join(at, index), f"expected an input of its own, found {name!r} twice")
         names.add(one.name)
-        inputs.add(one.input)
+        inputs.update(own)
 
 
 def _check_shape(spec: TensorSpec, columns: int, *, alone: bool) -> None:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import InputError, InputTypeError
-from ortolan.inputs.column_config import STRINGS, UNUSED, ColumnsConfig, parse_columns
+from ortolan.inputs.assets import no_assets
+from ortolan.inputs.column_config import STRINGS, TEXT, UNUSED, ColumnsConfig, parse_columns
+from ortolan.inputs.column_texts import ColumnTexts, kind_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.inputs.column_config import Feature
     from ortolan.types import Array, TensorSpec
 
@@ -51,16 +54,17 @@ class Columns:
         self._unused = frozenset(feature.name for feature in config.features if feature.dtype == UNUSED)
         self._cast = config.cast
         self.most_rows = config.rows or max(1, min(GROUP, CELLS // len(config.features)))
+        self._texts = ColumnTexts(config.features)
         self._groups: list[_Group] = []
-        for name in dict.fromkeys(feature.input for feature in config.features if feature.dtype != UNUSED):
-            places = [i for i, one in enumerate(config.features) if one.input == name and one.dtype != UNUSED]
+        for name in dict.fromkeys(feature.input for feature in config.features if feature.is_alone):
+            places = [i for i, one in enumerate(config.features) if one.input == name and one.is_alone]
             flat = config.ranks[name] == 1
             self._groups.append(_Group(name, places, [config.features[i] for i in places], config.cast, flat=flat))
 
     @classmethod
-    def open(cls, raw: object, inputs: Sequence[TensorSpec], at: str) -> Columns:
+    def open(cls, raw: object, inputs: Sequence[TensorSpec], at: str, read_asset: ReadAsset = no_assets) -> Columns:
         """From the ``columns`` object of a task's configuration; see `parse_columns` for the errors."""
-        return cls(parse_columns(raw, inputs, at))
+        return cls(parse_columns(raw, inputs, at, read_asset))
 
     def one(self, row: Row) -> dict[str, Array]:
         """The model's inputs for one row.
@@ -82,6 +86,9 @@ class Columns:
         Raises:
             InputTypeError, InputError: as `one`; the message names the row too, counted from 0.
         """
+        if isinstance(rows, np.ndarray) and rows.ndim == 2 and self._texts:
+            _require_plain(rows)
+            rows = rows.tolist()
         if isinstance(rows, np.ndarray) and rows.ndim == 2:
             _require_plain(rows)
             for start in range(0, len(rows), self.most_rows):
@@ -89,11 +96,12 @@ class Columns:
                 yield range(start, start + len(part)), self._from_matrix(part, start)
             return
         if not isinstance(rows, list | tuple | np.ndarray) or (isinstance(rows, np.ndarray) and rows.ndim == 0):
-            raise InputTypeError(f"expected a list of rows or a 2-D array, found {_kind(rows)}")
+            raise InputTypeError(f"expected a list of rows or a 2-D array, found {kind_of(rows)}")
         for start in range(0, len(rows), self.most_rows):
             some = rows[start : start + self.most_rows]
             values = [self._values(row, start + i) for i, row in enumerate(some)]
-            yield range(start, start + len(values)), self._from_rows(values, start)
+            for run, feeds in self._texts.runs(values, start):
+                yield range(start + run.start, start + run.stop), feeds | self._numbered(values, run, start)
 
     def parsed(self, cells: Mapping[str, str | None], row: int) -> dict[str, Any]:
         """A row of text, as a CSV file has it, with its numbers read; an empty cell is a missing value.
@@ -128,14 +136,14 @@ class Columns:
         if isinstance(row, np.ndarray):
             _require_plain(row)
             if row.ndim != 1:
-                raise InputError(f"{_place(at)}expected a row of {self._count()}, found an array of {row.ndim} axes")
+                raise InputError(f"{place_of(at)}expected a row of {self._count()}, found an array of {row.ndim} axes")
             row = row.tolist()
         if not isinstance(row, list | tuple):
             raise InputTypeError(
-                f"{_place(at)}expected values by feature name or a sequence of {self._count()}, found {_kind(row)}"
+                f"{place_of(at)}expected values by feature name or a sequence of {self._count()}, found {kind_of(row)}"
             )
         if len(row) != len(self.names):
-            raise InputError(f"{_place(at)}expected {self._count()} ({_listed(self.names)}), found {len(row)}")
+            raise InputError(f"{place_of(at)}expected {self._count()} ({_listed(self.names)}), found {len(row)}")
         return row
 
     def _count(self) -> str:
@@ -144,18 +152,26 @@ class Columns:
     def _check_names(self, row: Mapping[str, Any], at: int | None) -> None:
         missing = [name for name in self.names if name not in row and name not in self._unused]
         if missing:
-            raise InputError(f"{_place(at)}missing: {_listed(missing)}; the model takes {_listed(self.names)}")
+            raise InputError(f"{place_of(at)}missing: {_listed(missing)}; the model takes {_listed(self.names)}")
         unknown = [str(name) for name in row if name not in self.names]
         if unknown:
-            raise InputError(f"{_place(at)}unknown: {_listed(unknown)}; the model takes {_listed(self.names)}")
+            raise InputError(f"{place_of(at)}unknown: {_listed(unknown)}; the model takes {_listed(self.names)}")
+
+    def _numbered(self, rows: Sequence[Sequence[Any]], part: range, start: int) -> dict[str, Array]:
+        """The inputs of some of the rows but those of texts."""
+        some = rows if len(part) == len(rows) else rows[part.start : part.stop]
+        return {group.input: group.encoded(some, start + part.start) for group in self._groups}
 
     def _from_rows(self, rows: Sequence[Sequence[Any]], start: int | None) -> dict[str, Array]:
-        return {group.input: group.encoded(rows, start) for group in self._groups}
+        feeds = {group.input: group.encoded(rows, start) for group in self._groups}
+        return feeds | self._texts.together(rows, start) if self._texts else feeds
 
     def _from_matrix(self, matrix: NDArray[Any], start: int | None) -> dict[str, Array]:
         _require_plain(matrix)
         if matrix.shape[1] != len(self.names):
             raise InputError(f"expected rows of {self._count()} ({_listed(self.names)}), found {matrix.shape[1]}")
+        if self._texts:
+            return self._from_rows(matrix.tolist(), start)
         if matrix.dtype.kind not in "fiub":
             if matrix.dtype.kind not in "OU":
                 raise InputTypeError(f"expected an array of numbers or str, found {matrix.dtype}")
@@ -236,7 +252,7 @@ class _Group:
 
     def _element(self, value: Any, feature: Feature, row: int | None) -> Any:
         """One value as the model takes it, or what is wrong with it."""
-        place = _place(row, feature.name)
+        place = place_of(row, feature.name)
         if isinstance(value, np.generic):
             value = value.item()
         if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -250,7 +266,7 @@ class _Group:
                 raise InputError(f"{place}{found!r} stands for missing strings in this model; it cannot be a value")
         elif not isinstance(value, int | float):
             advice = "; convert it to a number first" if isinstance(value, str) else ""
-            raise InputTypeError(f"{place}expected a number, found {_kind(value)} {value!r:.40}{advice}")
+            raise InputTypeError(f"{place}expected a number, found {kind_of(value)} {value!r:.40}{advice}")
         else:
             found = self._number(value, feature, place)
         if feature.values is not None and found not in feature.values:
@@ -292,7 +308,7 @@ def _require_plain(array: NDArray[Any]) -> None:
 
 def _string(value: object, place: str) -> str:
     if not isinstance(value, str):
-        raise InputTypeError(f"{place}expected a str, found {_kind(value)}; the training data had strings here")
+        raise InputTypeError(f"{place}expected a str, found {kind_of(value)}; the training data had strings here")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -301,10 +317,10 @@ def _string(value: object, place: str) -> str:
 
 
 def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
-    place = _place(row, feature.name)
+    place = place_of(row, feature.name)
     if cell is None:
         raise InputError(f"{place}the row ends before it")
-    if feature.dtype == STRINGS:
+    if feature.dtype in (STRINGS, TEXT):
         return cell if cell or not feature.missing else None
     digits = cell.strip()
     if not digits:
@@ -315,17 +331,6 @@ def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
         raise InputError(f"{place}expected a number, found {cell!r:.40}") from None
 
 
-def _place(row: int | None, feature: str | None = None) -> str:
-    parts = [] if row is None else [f"row {row}"]
-    if feature is not None:
-        parts.append(f"feature {feature!r}")
-    return f"{', '.join(parts)}: " if parts else ""
-
-
 def _listed(names: Sequence[object], most: int = 12) -> str:
     more = len(names) - most
     return ", ".join(map(repr, names[:most])) + (f" and {more} more" if more > 0 else "")
-
-
-def _kind(value: object) -> str:
-    return "None" if value is None else type(value).__name__

@@ -4,7 +4,7 @@
 
     kind: ngram-sets
     sets:
-    - name: words              # inputs words.ids int64[batch, n] and words.values float64[batch, n]; assets below words/
+    - name: words              # inputs words.ids int64[batch, n], words.values float64[batch, n]; assets below words/
       ngrams: {kind: ngrams, analyzer: word, ...}       # see ortolan.inputs.config
     - name: characters
       ngrams: {kind: ngrams, analyzer: char_wb, ...}
@@ -53,7 +53,8 @@ class Encodings:
 
     def lengths(self) -> NDArray[np.int64]:
         """int64 [texts]: how many features each text has in the set in which it has most."""
-        return np.stack([np.diff(offsets) for offsets in self.offsets.values()]).max(axis=0)
+        lengths: NDArray[np.int64] = np.stack([np.diff(offsets) for offsets in self.offsets.values()]).max(axis=0)
+        return lengths
 
     def padded(self, rows: NDArray[np.int64]) -> dict[str, Array]:
         """The model's inputs for some of the texts; rows with fewer features are padded with id 0 and value 0."""
@@ -135,9 +136,7 @@ class NgramSets:
             if spec is None:
                 raise BundleError(f"model: expected an input {name!r}, found {', '.join(found) or 'none'}")
             if spec.dtype != dtype or spec.shape is None or len(spec.shape) != 2:
-                raise BundleError(
-                    f"model: expected input {name!r} to be {dtype} of shape [rows, features], found {spec}"
-                )
+                raise BundleError(f"model: expected input {name!r} to be {dtype}[rows, features], found {spec}")
 
     def one(self, text: str) -> dict[str, Array]:
         """The model's inputs for one text, which the caller has checked to be a str.

@@ -58,7 +58,7 @@ class ClusteringRunner:
         if "columns" in task.config:
             from ortolan.tasks.clustering_rows import RowClusteringRunner
 
-            return RowClusteringRunner.of_rows(task, sessions["model"])
+            return RowClusteringRunner.of_rows(task, sessions["model"], read_asset)
         Record(task.config, "task.config", ("clusters", "input"))
         clusters = task.config.get("clusters")
         if not isinstance(clusters, int) or isinstance(clusters, bool) or clusters < 1:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ortolan.bundle.description import TaskSpec
+    from ortolan.inputs.assets import ReadAsset
     from ortolan.tasks.runner import Encoded, Metric
     from ortolan.types import Array, Session
 
@@ -32,11 +33,12 @@ class RowClusteringRunner(TabularRunner[Cluster]):
     metric: Metric = "cluster"
 
     @classmethod
-    def of_rows(cls, task: TaskSpec, session: Session) -> RowClusteringRunner:
+    def of_rows(cls, task: TaskSpec, session: Session, read_asset: ReadAsset) -> RowClusteringRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         record = Record(task.config, "task.config", ("columns", "clusters"))
         require_outputs(session, {DISTANCES: record.get("clusters", integer(low=1))})
-        return cls(session, record.get("columns", lambda value, at: Columns.open(value, session.inputs, at)))
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
+        return cls(session, columns)
 
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Cluster]:  # noqa: ARG002 - part of Runner
         """The answers to the rows at ``encoded.rows``."""

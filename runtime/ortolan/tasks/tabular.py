@@ -28,7 +28,7 @@ import numpy as np
 
 from ortolan.bundle.fields import Record, array, join, optional, text
 from ortolan.errors import BundleError, ManifestError, SessionError
-from ortolan.inputs.column_config import STRINGS
+from ortolan.inputs.column_config import STRINGS, TEXT
 from ortolan.inputs.columns import Columns
 from ortolan.tasks.runner import Encoded
 from ortolan.tasks.text_classification import Classification
@@ -83,7 +83,7 @@ class TabularRunner(Generic[AnswerT]):
 
     def largest(self) -> dict[str, tuple[int | None, ...]]:
         """Shape of the tensors of as many rows as one run takes; see `ortolan.tasks.runner.BoundsInputs`."""
-        return {feature.input: (self.columns.most_rows,) for feature in self.columns.features}
+        return {feature.input: (self.columns.most_rows,) for feature in self.columns.features if feature.is_alone}
 
     def examples(self, count: int) -> list[dict[str, Array]]:
         """Rows of small whole numbers and empty strings."""
@@ -137,7 +137,7 @@ class TabularClassificationRunner(TabularRunner[Classification]):
         cls,
         task: TaskSpec,
         sessions: Mapping[str, Session],
-        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+        read_asset: ReadAsset,
     ) -> TabularClassificationRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
@@ -158,7 +158,7 @@ class TabularClassificationRunner(TabularRunner[Classification]):
             spec = _output(specs, outputs["label"], f"{_CONFIG}.label")
             if spec.shape is None or len(spec.shape) not in (1, 2):
                 raise BundleError(f"model: expected output {spec.name!r} to have the shape [rows], found {spec}")
-        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, labels, outputs)
 
     def examples(self, count: int) -> list[dict[str, Array]]:
@@ -246,7 +246,7 @@ class TabularRegressionRunner(TabularRunner[Regression]):
         cls,
         task: TaskSpec,
         sessions: Mapping[str, Session],
-        read_asset: ReadAsset,  # noqa: ARG003 - the signature that open_task calls
+        read_asset: ReadAsset,
     ) -> TabularRegressionRunner:
         """The runner of a bundle; see `ortolan.tasks.open_task`."""
         session = sessions["model"]
@@ -257,7 +257,7 @@ class TabularRegressionRunner(TabularRunner[Regression]):
         name = record.get("output", _NAME)
         spec = _output({spec.name: spec for spec in session.outputs}, name, f"{_CONFIG}.output")
         _check_numbers(spec, len(targets), alone=len(targets) == 1)
-        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at))
+        columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, name, targets)
 
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Regression]:
@@ -279,7 +279,7 @@ def _example(number: int, feature: Feature) -> str | float:
     """A value that the feature takes."""
     if feature.values is not None:
         return feature.values[number % len(feature.values)]
-    return "" if feature.dtype == STRINGS else number
+    return "" if feature.dtype in (STRINGS, TEXT) else number
 
 
 def _label(value: object, at: str) -> Label:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.arithmetic import columns, joined, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.steps import Features, Part
+    from ortolan_convert.sources.scikit_learn.text_parts import TextInputs
 
 
 @dataclass(slots=True)
@@ -28,6 +30,7 @@ class RawColumn:
         values: known categories, thresholds, values of the training data: what made-up rows draw from.
         closed: whether the source refuses all but ``values``.
         none: what stands for a missing string in the source: None or NaN.
+        only_utf8: whether texts in it must have a UTF-8 form.
     """
 
     name: str
@@ -35,6 +38,7 @@ class RawColumn:
     values: list[Any] = field(default_factory=list)
     closed: bool = False
     none: Any = np.nan
+    only_utf8: bool = False
 
 
 @dataclass(slots=True)
@@ -46,12 +50,14 @@ class RawTable:
         numbers: float64 [batch, n]: the columns at ``places``, side by side.
         places: for each column of numbers its place there.
         strings: object [batch, 1] by the column's position.
+        texts: the vectorizers of columns of texts.
     """
 
     columns: Sequence[RawColumn]
     numbers: Value | None
     places: Mapping[int, int]
     strings: dict[int, Value]
+    texts: TextInputs | None = None
 
     def use(self, index: int, kind: str, place: str = "") -> None:
         """Note what a column holds.
@@ -85,7 +91,7 @@ class RawColumns:
         numbers = self.table.numbers
         if numbers is None:
             raise UnsupportedError("the table has no columns of numbers")
-        return columns_of(graph, numbers, [self.table.places[index] for index in self.chosen])
+        return columns(graph, numbers, [self.table.places[index] for index in self.chosen])
 
     def product(self, graph: GraphBuilder, weights: NDArray[Any]) -> Value:
         """float64 [batch, columns]: the features times the weights."""
@@ -136,7 +142,7 @@ class Dense:
     def select(self, graph: GraphBuilder, places: Sequence[int]) -> Part:
         """Some of these features."""
         origins = tuple(self.origins[place] for place in places) if self.origins else ()
-        return Dense(columns_of(graph, self.value, places), origins)
+        return Dense(columns(graph, self.value, places), origins)
 
     def origin(self, place: int) -> RawColumn | None:
         """The column of the table whose values a feature has."""
@@ -176,6 +182,31 @@ class Strings:
         return self.origins[place]
 
 
+@runtime_checkable
+class Scalable(Protocol):
+    """A part of few numbers among many zeros, that can be multiplied and stays what it is."""
+
+    @property
+    def width(self) -> int:
+        """How many features."""
+
+    def scaled(self, factors: NDArray[Any]) -> Part:
+        """The features multiplied by float64 [width]."""
+
+    def with_zeros(self) -> Part:
+        """The same where scikit-learn stores all of it."""
+
+
+def leave_zeros_out(features: Features) -> bool:
+    """Whether scikit-learn stores the features without their zeros: a single such part makes all of them so."""
+    return any(getattr(part, "leaves_zeros_out", False) for part in features)
+
+
+def is_sparse(features: Features) -> bool:
+    """Whether some of the features are of words."""
+    return any(getattr(part, "is_sparse", False) for part in features)
+
+
 def width(features: Features) -> int:
     """How many features there are."""
     return sum(part.width for part in features)
@@ -184,21 +215,9 @@ def width(features: Features) -> int:
 def dense(graph: GraphBuilder, features: Features) -> Value:
     """float64 [batch, width]: all features side by side."""
     values = [part.dense(graph) for part in _merged(features) if part.width]
-    return beside(graph, values)
-
-
-def beside(graph: GraphBuilder, values: Sequence[Value]) -> Value:
-    """[batch, n] of each, side by side.
-
-    Raises:
-        UnsupportedError: there is nothing.
-    """
     if not values:
         raise UnsupportedError("a step takes no features at all")
-    if len(values) == 1:
-        return values[0]
-    total = sum(int(value.shape[1]) for value in values)
-    return graph.node("Concat", *values, shape=(values[0].shape[0], total), axis=1)
+    return joined(graph, values)
 
 
 def product(graph: GraphBuilder, features: Features, weights: NDArray[Any]) -> Value:
@@ -259,22 +278,6 @@ def draw_from(features: Features, values: Iterable[Sequence[Any] | NDArray[Any]]
         column = origin(features, place)
         if column is not None and not column.closed:
             column.values.extend(np.asarray(known).tolist())
-
-
-def columns_of(graph: GraphBuilder, value: Value, places: Sequence[int]) -> Value:
-    """[batch, len(places)]: some columns; the value itself if these are all, in order."""
-    if list(places) == list(range(int(value.shape[1]))):
-        return value
-    if not len(places):
-        raise UnsupportedError("a step takes no features at all")
-    chosen = graph.constant(np.array(places, np.int64))
-    return graph.node("Gather", value, chosen, shape=(value.shape[0], len(places)), axis=1)
-
-
-def times(graph: GraphBuilder, value: Value, weights: NDArray[Any]) -> Value:
-    """float64 [batch, columns]: a product with float64 [width, columns]."""
-    matrix = graph.constant(np.asarray(weights, np.float64))
-    return graph.node("MatMul", value, matrix, shape=(value.shape[0], int(weights.shape[1])))
 
 
 def _merged(features: Features) -> list[Part]:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan_convert.generated import is_text
 from ortolan_convert.table import Column
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -23,8 +24,18 @@ MOST_VALUES = 4096
 """Values that are kept of a column without limits, for made-up rows."""
 
 
-def find_limits(columns: Sequence[RawColumn], answers: TableAnswers) -> tuple[Column, ...]:
+_STRINGS = ("string", "text")
+
+
+def find_limits(
+    columns: Sequence[RawColumn], answers: TableAnswers, texts: Mapping[str, Mapping[str, object]]
+) -> tuple[Column, ...]:
     """The columns of a table, with what the source takes in them.
+
+    Args:
+        columns: as the steps know them.
+        answers: the source.
+        texts: of columns of texts by name, how they become the model's inputs.
 
     Raises:
         ConversionError: it does not even answer a row of usual values.
@@ -48,6 +59,7 @@ def find_limits(columns: Sequence[RawColumn], answers: TableAnswers) -> tuple[Co
             infinite=column.name in allowed["infinite"],
             values=_values(column),
             closed=column.closed,
+            text=texts.get(column.name),
         )
         for column in columns
     )
@@ -68,22 +80,23 @@ def _allowed(
 
 
 def _cell(column: RawColumn, value: Any) -> NDArray[Any]:
-    cell = np.empty(1, object if column.kind == "string" else np.float64)
+    cell = np.empty(1, object if column.kind in _STRINGS else np.float64)
     cell[0] = value
     return cell
 
 
 def _usual(column: RawColumn) -> Any:
     values = _values(column)
-    if column.kind == "string":
+    if column.kind in _STRINGS:
         return values[0] if values else ""
     return values[len(values) // 2] if values else 1.0
 
 
 def _values(column: RawColumn) -> tuple[Any, ...]:
     """The known values without missing ones, each once; of very many evenly spread ones."""
-    if column.kind == "string":
-        return tuple(dict.fromkeys(str(value) for value in column.values if isinstance(value, str)))
+    if column.kind in _STRINGS:
+        strings = dict.fromkeys(str(value) for value in column.values if isinstance(value, str))
+        return tuple(value for value in strings if is_text(value) or not column.only_utf8)
     known = np.unique(np.array([value for value in column.values if value is not None], np.float64))
     known = known[np.isfinite(known)]
     if len(known) > MOST_VALUES and not column.closed:

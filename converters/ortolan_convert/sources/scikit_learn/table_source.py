@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.inputs.ngram_sets import KIND
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.provenance import installed
-from ortolan_convert.sources.scikit_learn import compose
+from ortolan_convert.sources.scikit_learn import compose, older
 from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns, RawTable
 from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
 from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
 from ortolan_convert.sources.scikit_learn.table_limits import find_limits
+from ortolan_convert.sources.scikit_learn.text_parts import PackedText, TextInputs, as_float64
+from ortolan_convert.sources.scikit_learn.text_pipeline import is_vectorizer, takes_texts_alone
 from ortolan_convert.table import Column, TableSource
 
 if TYPE_CHECKING:
@@ -33,11 +36,11 @@ def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
         UnsupportedError: a class or an option outside what is supported, by name.
         ConversionError: a part is missing, not fitted, or does not fit the others.
     """
-    fitted = compose.best(_whole(artifacts))
+    fitted = compose.best(whole(artifacts))
     columns = [RawColumn(name) for name in _column_names(fitted)]
-    prediction = _scouted(fitted, columns)
-    answers = TableAnswers(fitted, columns, prediction)
-    found = find_limits(columns, answers)
+    scouted = scout(fitted, columns)
+    answers = TableAnswers(fitted, columns, scouted.prediction)
+    found = find_limits(columns, answers, text_configs(scouted.texts))
     versions = [artifact.version for artifact in artifacts if artifact.version is not None]
     named = hasattr(fitted.model, "feature_names_in_")
     return TableSource(
@@ -49,7 +52,8 @@ def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
         labels=answers.labels,
         targets=answers.targets,
         ask=answers.ask,
-        build=_Build(fitted, columns, found),
+        build=_Build(fitted, columns, found, scouted.texts),
+        assets={path: content for one in scouted.texts for path, content in one.assets.items()},
         notes=()
         if named or len(columns) < MANY_COLUMNS
         else (
@@ -66,14 +70,15 @@ class _Build:
     fitted: Fitted
     raw: Sequence[RawColumn]
     columns: Sequence[Column]
+    texts: tuple[PackedText, ...]
 
     def __call__(self, graph: GraphBuilder, numbers: Value | None, others: Mapping[str, Value]) -> Mapping[str, Value]:
         of_numbers = [i for i, column in enumerate(self.columns) if column.kind == "number"]
         places = {index: place for place, index in enumerate(of_numbers)}
         strings = {i: others[column.name] for i, column in enumerate(self.columns) if column.name in others}
         # What the steps say of the columns is known already; these copies take what they say again.
-        copies = [RawColumn(column.name) for column in self.raw]
-        table = RawTable(copies, numbers, places, strings)
+        copies = [RawColumn(column.name, none=column.none) for column in self.raw]
+        table = RawTable(copies, numbers, places, strings, TextInputs(as_float64, self.texts))
         found = compose.predicted(graph, self.fitted, (RawColumns(table, tuple(range(len(copies)))),))
         return _outputs(graph, found)
 
@@ -97,16 +102,39 @@ def largest(graph: GraphBuilder, value: Value) -> Value:
     return graph.node("ArgMax", value, shape=(value.shape[0],), dtype="int64", axis=1, keepdims=0)
 
 
-def _scouted(fitted: Fitted, columns: list[RawColumn]) -> Prediction:
+@dataclass(frozen=True, slots=True)
+class Scouted:
+    """What building a graph once has shown.
+
+    Args:
+        prediction: what the model answers.
+        texts: the vectorizers of columns of texts.
+        tables: how many tables of coefficients of words there are.
+    """
+
+    prediction: Prediction
+    texts: tuple[PackedText, ...]
+    tables: int
+
+
+def text_configs(texts: Sequence[PackedText]) -> dict[str, dict[str, object]]:
+    """How the texts of each column become the model's inputs; see `ortolan.inputs.ngram_sets`."""
+    names = dict.fromkeys(one.column for one in texts)
+    return {name: {"kind": KIND, "sets": [one.config for one in texts if one.column == name]} for name in names}
+
+
+def scout(fitted: Fitted, columns: list[RawColumn]) -> Scouted:
     """Build the graph once to find out what the columns hold; what is not used stays unknown."""
     graph = GraphBuilder("float64")
     everything = tuple(range(len(columns)))
     numbers = graph.input("numbers", "float64", ("batch", len(columns)))
-    table = RawTable(columns, numbers, {index: index for index in everything}, {})
-    return compose.predicted(graph, fitted, (RawColumns(table, everything),))
+    texts = TextInputs(as_float64)
+    table = RawTable(columns, numbers, {index: index for index in everything}, {}, texts)
+    prediction = compose.predicted(graph, fitted, (RawColumns(table, everything),))
+    return Scouted(prediction, texts.pack(), texts.tables)
 
 
-def _whole(artifacts: Sequence[Artifact]) -> Fitted:
+def whole(artifacts: Sequence[Artifact]) -> Fitted:
     """One estimator: the only one, or a pipeline of the transformers and the model that were saved apart.
 
     Raises:
@@ -130,7 +158,9 @@ def _whole(artifacts: Sequence[Artifact]) -> Fitted:
         return models[0]
     from sklearn.pipeline import Pipeline
 
-    steps = [(entry.place, entry.model) for entry in estimators if entry is not models[0]]
+    # A vectorizer comes first; of the others the order is the one they were given in.
+    before = sorted((one for one in estimators if one is not models[0]), key=lambda one: not is_vectorizer(one.model))
+    steps = [(entry.place, entry.model) for entry in before]
     return Fitted(Pipeline([*steps, (models[0].place, models[0].model)]), f"{names}: the object")
 
 
@@ -163,7 +193,9 @@ def _column_names(fitted: Fitted) -> list[str]:
         if len(set(listed)) < len(listed):
             raise UnsupportedError(f"{fitted.place}: two columns of the training data have the same name")
         return listed
-    count = getattr(model, "n_features_in_", None)
+    if takes_texts_alone(model):
+        return ["text"]
+    count = _column_count(model)
     if count is None:
         from sklearn.exceptions import NotFittedError
         from sklearn.utils.validation import check_is_fitted
@@ -176,3 +208,13 @@ def _column_names(fitted: Fitted) -> list[str]:
         compose.refuse_first_step(fitted)
         raise ConversionError(f"{fitted.place}: {type(model).__name__} does not say how many columns it takes")
     return [f"x{index}" for index in range(int(count))]
+
+
+def _column_count(model: Any) -> int | None:
+    """How many columns a model takes; a pipeline may begin with steps that do nothing and know nothing."""
+    count = older.feature_count(model)
+    for _, step in getattr(model, "steps", ()):
+        if count is None and step in (None, "passthrough"):
+            continue
+        return count if count is not None else _column_count(step)
+    return count

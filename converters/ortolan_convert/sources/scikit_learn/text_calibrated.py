@@ -37,11 +37,11 @@ def convert_calibrated(fitted: Fitted) -> Converted:
         UnsupportedError: an inner classifier or a calibration method outside what is supported.
     """
     estimator, place = fitted.model, fitted.place
-    inner = [_unwrapped(part.estimator) for part in estimator.calibrated_classifiers_]
+    inner = [unwrapped(part.estimator) for part in estimator.calibrated_classifiers_]
     linears = [convert_estimator(model, f"{place}, inner classifier").linear for model in inner]
     members = stack_members(linears)
     parts = tuple(
-        _part(part, model, member, list(estimator.classes_), place)
+        calibrated_part(part, model, member, list(estimator.classes_), place)
         for part, model, member in zip(estimator.calibrated_classifiers_, inner, members, strict=True)
     )
     return Converted(join_linears(linears, Averaged(parts), place), by_decision=False)
@@ -59,7 +59,7 @@ def step_sizes(estimator: Any, features: Any) -> NDArray[Any]:
     """
     total = np.zeros(features.shape[0])
     for part in estimator.calibrated_classifiers_:
-        model = _unwrapped(part.estimator)
+        model = unwrapped(part.estimator)
         if hasattr(model, "decision_function"):
             values = np.asarray(model.decision_function(features), np.float64)
             rounding = DECISION_ROUNDING * np.maximum(1.0, np.abs(values))
@@ -76,14 +76,14 @@ def step_sizes(estimator: Any, features: Any) -> NDArray[Any]:
     return 2 * total / len(estimator.calibrated_classifiers_)
 
 
-def _unwrapped(estimator: Any) -> Any:
+def unwrapped(estimator: Any) -> Any:
     """What a FrozenEstimator holds, or the estimator itself."""
     while type(estimator).__name__ == "FrozenEstimator" and is_sklearn(estimator):
         estimator = estimator.estimator
     return estimator
 
 
-def _part(part: Any, model: Any, member: Member, classes: list[Any], place: str) -> PerClass | Temperature:
+def calibrated_part(part: Any, model: Any, member: Member, classes: list[Any], place: str) -> PerClass | Temperature:
     by_decision = hasattr(model, "decision_function")
     if part.method == "temperature":
         return Temperature(member, by_decision, float(part.calibrators[0].beta_))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,13 +17,17 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
-    from ortolan_convert.weights import Weights
 
     Store = Callable[[NDArray[Any]], Weights]
     """float64 [columns, features] coefficients as a variant stores them."""
 
 WIDEST = 65_536
 """Most features that are written out with their zeros, for models that look at every one."""
+
+
+def as_float64(coefficients: NDArray[Any]) -> Weights:
+    """Coefficients [columns, features] stored as they are."""
+    return Weights(precision="fp64", stored=np.ascontiguousarray(coefficients.T, np.float64), compute="float64")
 
 
 @dataclass(slots=True)
@@ -90,8 +95,9 @@ class TextInputs:
         order = np.arange(width) if self.packed is None else self.packed[index].order
         one = Vectorized(column, features, place, np.zeros(width, bool))
         self.vectorizers.append(one)
-        ids = graph.input(f"{input_name(index)}.ids", "int64", ("batch", f"terms{index}"))
-        values = graph.input(f"{input_name(index)}.values", "float64", ("batch", f"terms{index}"))
+        name = input_name(index)
+        ids = graph.input(f"{name}.ids", "int64", ("batch", f"{name}.terms"))
+        values = graph.input(f"{name}.values", "float64", ("batch", f"{name}.terms"))
         # Padding has the id 0, so there is one.
         positions = np.asarray(order if len(order) else [-1], np.int64)
         return TextPart(self, one, ids, values, positions, positions, width)
@@ -127,25 +133,35 @@ def input_name(index: int) -> str:
 class TextPart:
     """Features of words: a `Part` that is mostly zeros.
 
+    Steps that know how to leave it so are in `ortolan_convert.sources.scikit_learn.text_steps`.
+
     Args:
         inputs: the graph's vectorizers.
         vectorizer: the one they come from.
         ids: int64 [batch, terms].
         values: float64 [batch, terms].
-        origin: int64 [ids], the vectorizer's own feature that each id is, or -1.
+        vectorized: int64 [ids], the vectorizer's own feature that each id is, or -1.
         positions: int64 [ids], the feature of this part that each id is, or -1.
         width: how many features.
         factors: float64 [ids] that values are to be multiplied by; None for 1.
+        leaves_zeros_out: whether scikit-learn stores it without its zeros, which some libraries take for missing.
     """
 
     inputs: TextInputs
     vectorizer: Vectorized
     ids: Value
     values: Value
-    origin: NDArray[Any]
+    vectorized: NDArray[Any]
     positions: NDArray[Any]
     width: int
     factors: NDArray[Any] | None = None
+    leaves_zeros_out: bool = True
+    is_sparse: ClassVar[bool] = True
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether values may be negative."""
+        return self.vectorizer.features.spec.hashed == "signed"
 
     def select(self, graph: GraphBuilder, places: Sequence[int] | NDArray[Any]) -> TextPart:  # noqa: ARG002 - of Part
         """Some of these features, in this order; none twice."""
@@ -160,6 +176,10 @@ class TextPart:
         """The features multiplied by float64 [width]."""
         padded = np.append(np.asarray(factors, np.float64), 0.0)[self.positions]
         return replace(self, factors=padded if self.factors is None else self.factors * padded)
+
+    def with_zeros(self) -> TextPart:
+        """The same where scikit-learn stores all of it."""
+        return replace(self, leaves_zeros_out=False)
 
     def weighed(self, graph: GraphBuilder) -> Value:
         """float64 [batch, terms]: the values; 0 where an id is no feature of this part."""
@@ -206,8 +226,8 @@ class TextPart:
         """
         if self.width > WIDEST:
             raise UnsupportedError(
-                f"{self.vectorizer.place}: gives {self.width:,} features to a step that looks at every one; expected at "
-                f"most {WIDEST:,}, limit them with max_features or n_features, or select some (SelectKBest) before it"
+                f"{self.vectorizer.place}: gives {self.width:,} features to a step that looks at every one; expected "
+                f"at most {WIDEST:,}, limit them with max_features or n_features, or select some (SelectKBest) first"
             )
         values = self.weighed(graph)
         # One more column takes what is no feature of this part, and is cut off.
@@ -226,44 +246,9 @@ class TextPart:
 
     def _note(self, matters: NDArray[np.bool_]) -> None:
         """Remember which of the vectorizer's features matter."""
-        origin = self.origin[matters & (self.origin >= 0)]
-        self.vectorizer.used[origin] = True
+        own = self.vectorized[matters & (self.vectorized >= 0)]
+        self.vectorizer.used[own] = True
 
     def _small(self, table: NDArray[Any]) -> NDArray[Any]:
         """The table, or its first row where nothing is run."""
         return table[:1] if self.inputs.probing else table
-
-
-@dataclass(frozen=True, slots=True)
-class TextColumn:
-    """A column of texts that no vectorizer has seen yet: a `Part` that only vectorizers take.
-
-    Args:
-        inputs: the graph's vectorizers.
-        name: the column's.
-        place: where it is used, for messages.
-    """
-
-    inputs: TextInputs
-    name: str
-    place: str
-
-    @property
-    def width(self) -> int:
-        """One column."""
-        return 1
-
-    def select(self, graph: GraphBuilder, places: Sequence[int] | NDArray[Any]) -> TextColumn:  # noqa: ARG002 - of Part
-        """Itself."""
-        return self
-
-    def dense(self, graph: GraphBuilder) -> Value:
-        """Never."""
-        raise self._refusal()
-
-    def product(self, graph: GraphBuilder, weights: NDArray[Any]) -> Value:
-        """Never."""
-        raise self._refusal()
-
-    def _refusal(self) -> UnsupportedError:
-        return UnsupportedError(f"{self.place}: takes the texts of column {self.name!r} without a vectorizer before it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError
-from ortolan_convert.sources.scikit_learn.text_models import class_path, is_sklearn
+from ortolan_convert.sources.scikit_learn.text_models import class_path, is_known, is_refused, is_sklearn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,6 +73,29 @@ class TextPipeline:
 def takes_texts(artifacts: Sequence[Artifact]) -> bool:
     """Whether a vectorizer of texts is among the steps that follow each other."""
     return any(step.kind in VECTORIZERS for artifact in artifacts for step in _flatten(artifact))
+
+
+def is_linear(artifacts: Sequence[Artifact]) -> bool:
+    """Whether these are the steps, and none but those, that a model over features of words is read from."""
+    before = VECTORIZERS | SELECTORS | {TFIDF}
+    return all(step.kind in before or is_known(step.estimator) for artifact in artifacts for step in _flatten(artifact))
+
+
+def cannot_take_words(artifacts: Sequence[Artifact]) -> bool:
+    """Whether there is a model that refuses sparse features: it was trained on others."""
+    return any(is_refused(step.estimator) for artifact in artifacts for step in _flatten(artifact))
+
+
+def is_vectorizer(estimator: object) -> bool:
+    """Whether it makes features of words of texts."""
+    return type(estimator).__name__ in VECTORIZERS and is_sklearn(estimator)
+
+
+def takes_texts_alone(model: Any) -> bool:
+    """Whether a whole model takes texts, not rows of a table: a vectorizer is in it, and no number of columns known."""
+    if getattr(model, "n_features_in_", None) is not None or not hasattr(model, "get_params"):
+        return False
+    return any(map(is_vectorizer, (model, *model.get_params(deep=True).values())))
 
 
 def assemble(artifacts: Sequence[Artifact]) -> TextPipeline:

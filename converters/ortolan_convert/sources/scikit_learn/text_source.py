@@ -57,6 +57,11 @@ class TextSource:
         return "text-classification" if self.labels else "clustering"
 
     @property
+    def packages(self) -> tuple[str, ...]:
+        """Distributions that took part."""
+        return ("scikit-learn", "joblib", "scipy", *([] if self.features.spec.tokenizer is None else ["jieba"]))
+
+    @property
     def names(self) -> Sequence[object]:
         """What each label index stands for."""
         return self.labels or range(len(self.linear.bias))

@@ -1,0 +1,77 @@
+"""The text of LightGBM's model files: a head, trees and a tail, of lines ``key=value``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_END = "end of trees"
+_CATEGORIES = "pandas_categorical:"
+
+
+@dataclass(frozen=True, slots=True)
+class LightGBMText:
+    """A file's content.
+
+    Args:
+        head: what stands before the trees.
+        trees: of each tree what stands in it.
+        categories: of the data frame's columns of categories, in their order; None if there was no data frame.
+    """
+
+    head: Mapping[str, str]
+    trees: tuple[Mapping[str, str], ...]
+    categories: list[list[Any]] | None
+
+
+def read_text(text: str) -> LightGBMText:
+    """Take the file apart.
+
+    Raises:
+        ValueError: it is cut short or damaged.
+    """
+    text = text.replace("\r\n", "\n")
+    before, end, tail = text.partition(f"\n{_END}\n")
+    if not end:
+        raise ValueError(f"expected {_END!r}, the file is cut short")
+    head, *trees = before.split("\nTree=")
+    found = LightGBMText(_lines(head), tuple(_lines(f"Tree={tree}") for tree in trees), _categories(tail))
+    for i, tree in enumerate(found.trees):
+        if tree["Tree"] != str(i):
+            raise ValueError(f"expected tree {i}, found {tree['Tree']!r}")
+    sizes = found.head.get("tree_sizes")
+    # LightGBM itself finds the trees by these sizes.
+    expected = [len(f"Tree={tree}\n".encode()) for tree in trees]
+    if sizes is not None and trees and [int(size) for size in sizes.split()] != _sizes(expected, trees):
+        raise ValueError("trees of other sizes than the file's head says")
+    return found
+
+
+def _sizes(lengths: list[int], trees: list[str]) -> list[int]:
+    # The last tree's empty lines stand before the end of the trees.
+    return [*lengths[:-1], lengths[-1] + (0 if trees[-1].endswith("\n") else 1)]
+
+
+def _lines(block: str) -> dict[str, str]:
+    found = {}
+    for line in block.split("\n"):
+        key, _, value = line.partition("=")
+        if key:
+            found[key] = value
+    return found
+
+
+def _categories(tail: str) -> list[list[Any]] | None:
+    line = next((line for line in reversed(tail.split("\n")) if line.startswith(_CATEGORIES)), None)
+    if line is None:
+        return None
+    found = json.loads(line.removeprefix(_CATEGORIES))
+    if found is None:
+        return None
+    if not isinstance(found, list) or not all(isinstance(one, list) for one in found):
+        raise ValueError("expected lists of categories")
+    return found
