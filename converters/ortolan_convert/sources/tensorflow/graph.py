@@ -259,7 +259,10 @@ def _named(model: onnx.ModelProto, frozen: Frozen) -> onnx.ModelProto:
             extra.append(onnx.helper.make_node("Identity", [renamed[known]], [name]))
         else:
             renamed[known] = name
-        outputs.append(onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, None))
+        kind = value.type.tensor_type
+        sizes = [dim.dim_value or f"{name}_{axis}" for axis, dim in enumerate(kind.shape.dim)]
+        shape = sizes if kind.HasField("shape") else None
+        outputs.append(onnx.helper.make_tensor_value_info(name, kind.elem_type, shape))
     _rename(graph, renamed)
     graph.node.extend(extra)
     del graph.input[:], graph.output[:], graph.value_info[:]
