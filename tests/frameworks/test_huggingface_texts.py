@@ -234,9 +234,11 @@ def test_a_bundle_for_tokens(tokens: Path, tmp_path: Path, target: Path, capsys:
     for variant in ("fp32", "int8"):
         with ortolan.load(target, ortolan.TokenClassifier, variant=variant) as model:
             assert agrees(model.check(), report.bundle.manifest.variant(variant).info.fidelity)
-    main(["check", str(target)])
-    capsys.readouterr()
-    main(["predict", str(target), LINES[0], "--json"])
+    for command in (["check", str(target)], ["predict", str(target), LINES[0], "--json"]):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as done:
+            main(command)
+        assert done.value.code == 0
     (answer,) = json.loads(capsys.readouterr().out)["answers"]
     assert {"spans", "tokens", "truncated"} == answer.keys()
     assert all(LINES[0][span["start"] : span["end"]] == span["text"] for span in answer["spans"])

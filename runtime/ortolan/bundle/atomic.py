@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from ortolan.bundle.files import chunks, reason_of
 from ortolan.bundle.names import MANIFEST
-from ortolan.errors import StorageError
+from ortolan.errors import OrtolanError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -109,6 +109,9 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
         yield partial
         _sync(target.parent)
     except OSError as error:
+        # A refusal to trust is of the kind that the system raises, but says nothing of writing.
+        if isinstance(error, OrtolanError) and not isinstance(error, StorageError):
+            raise
         raise _write_error(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
