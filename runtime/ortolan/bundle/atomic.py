@@ -111,6 +111,9 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
     except OrtolanError:
         raise  # some are an OSError, too
     except OSError as error:
+        # A refusal to trust is of the kind that the system raises, but says nothing of writing.
+        if isinstance(error, OrtolanError) and not isinstance(error, StorageError):
+            raise
         raise _write_error(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
