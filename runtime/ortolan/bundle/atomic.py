@@ -109,11 +109,9 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
         yield partial
         _sync(target.parent)
     except OrtolanError:
-        raise  # some are an OSError, too
+        # Some are OSErrors too, and not about writing: trust that was not given is a PermissionError.
+        raise
     except OSError as error:
-        # A refusal to trust is of the kind that the system raises, but says nothing of writing.
-        if isinstance(error, OrtolanError) and not isinstance(error, StorageError):
-            raise
         raise _write_error(target, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
