@@ -111,6 +111,7 @@ TRANSFORMERS = [
     decomposition.PCA(2, whiten=True),
     decomposition.IncrementalPCA(2),
     decomposition.FastICA(2, random_state=0),
+    decomposition.TruncatedSVD(2, random_state=0),
     random_projection.GaussianRandomProjection(2, random_state=0),
     random_projection.SparseRandomProjection(2, random_state=0),
     discriminant_analysis.LinearDiscriminantAnalysis(),

@@ -64,6 +64,7 @@ TRANSFORMS: Mapping[str, str] = {
     "PCA": "selectors:principal_components",
     "IncrementalPCA": "selectors:principal_components",
     "FastICA": "selectors:independent_components",
+    "TruncatedSVD": "selectors:truncated_svd",
     "GaussianRandomProjection": "selectors:random_projection",
     "SparseRandomProjection": "selectors:random_projection",
     "LinearDiscriminantAnalysis": "selectors:discriminant_features",

@@ -43,6 +43,11 @@ def principal_components(graph: GraphBuilder, fitted: Fitted, features: Features
     return (parts.Dense(value),)
 
 
+def truncated_svd(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
+    """``x components``."""
+    return (parts.Dense(_projected(graph, features, fitted.model.components_.T)),)
+
+
 def independent_components(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
     """``(x - mean) components``."""
     value = parts.dense(graph, features)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan_convert.sources.scikit_learn.inner import estimators_in
 from ortolan_convert.sources.scikit_learn.registry import key_of
 
 if TYPE_CHECKING:
@@ -52,24 +53,6 @@ def _move(model: Any, seed: int) -> None:
         model.feature_names_in_ = names
 
 
-def _neighbors(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """The estimators inside another one, wherever it keeps them, that look for neighbours."""
-    seen = set() if seen is None else seen
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, list | tuple):
-        inner: list[Any] = list(value)
-    elif isinstance(value, dict):
-        inner = list(value.values())
-    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
-        inner = value.ravel().tolist()
-    elif key_of(value) is not None and hasattr(value, "__dict__"):
-        if key_of(value) in _NEIGHBORS and hasattr(value, "_fit_X"):
-            yield value
-            return
-        inner = list(vars(value).values())
-    else:
-        return
-    for one in inner:
-        yield from _neighbors(one, seen)
+def _neighbors(model: Any) -> Iterator[Any]:
+    """The fitted estimators inside another one that look for neighbours."""
+    return (one for one in estimators_in(model) if key_of(one) in _NEIGHBORS and hasattr(one, "_fit_X"))
