@@ -228,7 +228,7 @@ def test_options_that_make_no_sense(sentiment: Path, tmp_path: Path) -> None:
 
 
 def test_samples_of_the_wrong_kind(sentiment: Path, tmp_path: Path) -> None:
-    """Arrays for a text model are refused before the artifact is read."""
+    """Arrays for a text model are refused."""
     np.save(tmp_path / "s.npy", np.ones(3))
     with pytest.raises(InputError, match="this model takes texts, not arrays"):
         convert(sentiment, tmp_path / "out.bundle", samples=tmp_path / "s.npy", trust=True)

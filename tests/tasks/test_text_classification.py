@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from ortolan.errors import BundleError, InputTypeError, ManifestError, UnknownNameError
-from ortolan.tasks import open_task, text_input
+from ortolan.inputs.assets import npy_bytes
+from ortolan.tasks import open_task, text_input, text_sets
 from ortolan.tasks import texts as text_tasks
 from ortolan.tasks.text_classification import Classification
+from ortolan.types import TensorSpec
 
 WEIGHTS = [[-1, 1], [1, -1], [0, 0]]
 BOTH = ("scores", "probabilities")
@@ -166,9 +168,12 @@ def test_answers_are_immutable(classifier):
         ({"labels": ["neg", None]}, "task.config.labels[1]: expected str, int, float or bool, found NoneType"),
         ({"labels": ["neg", "neg"]}, "task.config.labels: expected distinct labels, found one twice"),
         ({"foo": 1}, "task.config.foo: unknown key; known here: labels, input, decision, logits"),
-        ({"decision": None}, "task.config.decision: expected 'scores' or 'probabilities', found None"),
+        ({"decision": None}, "task.config.decision: expected 'scores', 'probabilities' or 'label', found None"),
         ({"input": []}, "task.config.input: expected an object, found list"),
-        ({"input": {"kind": "bytes"}}, "task.config.input.kind: expected one of ngrams, tokens, found 'bytes'"),
+        (
+            {"input": {"kind": "bytes"}},
+            "task.config.input.kind: expected one of ngrams, ngram-sets, tokens, found 'bytes'",
+        ),
         ({"logits": 1}, "task.config.logits: expected the name of an output, found 1"),
     ],
 )
@@ -214,3 +219,95 @@ def test_unknown_task(make_bundle):
     """A near name is suggested."""
     with pytest.raises(UnknownNameError, match="unknown task 'text-clasification'; did you mean 'text-classification'"):
         open_task(make_bundle("text-clasification", {}), {})
+
+
+class SetsSession:
+    """A model over two sets of features that answers with the position of a label."""
+
+    def __init__(self, outputs=("scores", "label"), label="int64"):
+        self.inputs = [
+            TensorSpec(f"{name}.{part}", dtype, ("batch", f"{name}.terms"))
+            for name in ("first", "second")
+            for part, dtype in (("ids", "int64"), ("values", "float64"))
+        ]
+        specs = {
+            "scores": TensorSpec("scores", "float64", ("batch", 2)),
+            "label": TensorSpec("label", label, ("batch",)),
+        }
+        self.outputs = [specs[name] for name in outputs]
+        self.shift = 0
+        self.shapes = []
+
+    def run(self, feeds, control=None):
+        """The label is 1 where the first set has more than the second."""
+        self.shapes.append(feeds["first.ids"].shape)
+        gap = feeds["first.values"].sum(axis=1) - feeds["second.values"].sum(axis=1)
+        return {"scores": np.stack([gap, gap], axis=1), "label": (gap > 0).astype(np.int64) + self.shift}
+
+
+@pytest.fixture
+def of_sets(make_bundle, text_config):
+    """Function (session) -> runner of a classifier over the letters a, b, c and c, d, e."""
+    raw = {"kind": "ngram-sets", "sets": [{"name": name, "ngrams": text_config} for name in ("first", "second")]}
+    config = {"labels": ["neg", "pos"], "input": raw, "decision": "label"}
+    files = {
+        f"assets/{name}/ngrams/alphabet.npy": npy_bytes(np.array([ord(c) for c in letters], np.uint32))
+        for name, letters in (("first", "abc"), ("second", "cde"))
+    }
+    return lambda session: open_task(make_bundle("text-classification", config, files), {"model": session})
+
+
+def test_several_vectorizers_and_a_label_of_the_models_own(of_sets):
+    """The label is the output's, whatever the scores say; one by one, together, and for golden samples."""
+    session = SetsSession()
+    runner = of_sets(session)
+    assert runner.answer("aad").label == "pos"
+    assert runner.answer("add").label == "neg"
+    assert [answer.label for answer in answers(runner, session, ["aad", "", "d", "b"])] == ["pos", "neg", "neg", "pos"]
+    assert runner.decide({"scores": np.array([0.0, 0.0]), "label": np.int64(1)}) == 1
+    assert runner.text_feeds("a")["first.ids"].tolist() == [[0]]
+
+
+def test_batches_of_several_vectorizers_are_bounded(of_sets, monkeypatch):
+    """Texts of similar length go together; no run is larger than it may be unless one text is."""
+    monkeypatch.setattr(text_sets, "CELLS", 6)
+    session = SetsSession()
+    texts = ["abc"[: i % 4] + "d" * (i % 5) for i in range(50)]
+    found = [answer.label for answer in answers(of_sets(session), session, texts)]
+    assert found == ["pos" if (i % 4) - (i % 4 == 3) - (i % 5) > 0 else "neg" for i in range(50)]
+    assert max(rows * terms for rows, terms in session.shapes) <= 6
+
+
+def test_a_position_without_a_label(of_sets):
+    """A model that answers beyond its labels is damaged."""
+    session = SetsSession()
+    session.shift = 2
+    runner = of_sets(session)
+    with pytest.raises(BundleError, match="model: answered label 3, expected 0 to 1"):
+        runner.answer("a")
+    with pytest.raises(BundleError, match="model: answered label 2"):
+        answers(runner, session, ["d", "a"])
+
+
+@pytest.mark.parametrize("options", [{"outputs": ["scores"]}, {"label": "int32"}])
+def test_a_label_that_is_not_there(of_sets, options):
+    """The output must be there, and of the right type."""
+    with pytest.raises(BundleError, match="expected an output 'label' int64"):
+        of_sets(SetsSession(**options))
+
+
+def test_an_input_that_no_set_feeds(of_sets):
+    """All inputs of the model must be those of the sets."""
+    session = SetsSession()
+    session.inputs.append(TensorSpec("more", "int64", ("batch", 1)))
+    with pytest.raises(BundleError, match=r"expected the inputs first\.ids, .*, found more too"):
+        of_sets(session)
+
+
+def test_no_text_for_several_vectorizers(of_sets):
+    """The type is checked as for one."""
+    runner = of_sets(SetsSession())
+    with pytest.raises(InputTypeError, match="expected a text of type str"):
+        runner.answer(None)
+    with pytest.raises(InputTypeError, match="expected a list of texts"):
+        runner.encode("abc")

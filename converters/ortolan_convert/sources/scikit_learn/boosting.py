@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ortolan.errors import UnsupportedError
+from ortolan_convert.arithmetic import compared, where
 from ortolan_convert.sources import catboost, lightgbm, xgboost
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
@@ -25,7 +28,8 @@ def xgboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Pr
             "train it with missing=np.nan"
         )
     booster = fitted.model.get_booster()
-    return _predicted(graph, fitted, features, xgboost.parse_model(bytes(booster.save_raw("ubj")), fitted.place))
+    model = xgboost.parse_model(bytes(booster.save_raw("ubj")), fitted.place)
+    return _predicted(graph, fitted, features, model, absent_zeros=parts.leave_zeros_out(features))
 
 
 def lightgbm_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -39,8 +43,18 @@ def catboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> P
     return _predicted(graph, fitted, features, catboost.read_model(fitted.model, fitted.place))
 
 
-def _predicted(graph: GraphBuilder, fitted: Fitted, features: Features, model: Any) -> Prediction:
-    """The model's answers to features that are numbers."""
+def _predicted(
+    graph: GraphBuilder, fitted: Fitted, features: Features, model: Any, *, absent_zeros: bool = False
+) -> Prediction:
+    """The model's answers to features that are numbers.
+
+    Args:
+        graph: to add to.
+        fitted: the estimator.
+        features: what it sees.
+        model: its booster.
+        absent_zeros: whether zeros are missing values: to XGBoost what a sparse matrix does not store is missing.
+    """
     if model.table.categories:
         raise UnsupportedError(
             f"{fitted.place}: {type(fitted.model).__name__} with categories of a data frame; save its booster and "
@@ -52,6 +66,9 @@ def _predicted(graph: GraphBuilder, fitted: Fitted, features: Features, model: A
             f"{fitted.place}: {type(fitted.model).__name__} takes {len(model.table.names)} columns, found "
             f"{parts.width(features)}"
         )
-    found: Mapping[str, Value] = model.build(graph, matrix(graph, features, model.trees))
+    x = matrix(graph, features, model.trees)
+    if absent_zeros:
+        x = where(graph, compared(graph, "Equal", x, 0.0), np.nan, x)
+    found: Mapping[str, Value] = model.build(graph, x)
     numbers = {name: graph.cast(value, "float64") for name, value in found.items() if name != "label"}
     return Prediction(**numbers, label=found.get("label"), by_scores="probabilities" not in found and "scores" in found)

@@ -175,6 +175,8 @@ def column_transformer(graph: GraphBuilder, fitted: Fitted, features: Features) 
         if not isinstance(step, str):
             chosen = transformed(graph, Fitted(step, f"{fitted.place}, part {name!r}"), chosen)
         made += _weighted(graph, chosen, weights.get(name))
+    if not getattr(fitted.model, "sparse_output_", False):
+        made = [part.with_zeros() if isinstance(part, parts.Scalable) else part for part in made]
     return tuple(made)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ortolan.inputs.config import NgramConfig
 
-TRIED = 400_000
+TRIED = 200_000
 """How many terms are hashed; a model that was trained uses some thousands of about a million buckets."""
 MOST = 4_000
 """How many terms are given."""

@@ -63,6 +63,7 @@ TRANSFORMS: Mapping[str, str] = {
     "VarianceThreshold": "selectors:selector",
     "PCA": "selectors:principal_components",
     "IncrementalPCA": "selectors:principal_components",
+    "TruncatedSVD": "selectors:truncated_svd",
     "FastICA": "selectors:independent_components",
     "TruncatedSVD": "selectors:truncated_svd",
     "GaussianRandomProjection": "selectors:random_projection",
@@ -76,26 +77,16 @@ TRANSFORMS: Mapping[str, str] = {
 }
 """Class -> ``module:function``, the module below this package."""
 
-_CHOOSE = "text_steps:choose"
 SPARSE: Mapping[str, str] = {
     "Binarizer": "text_steps:binarize",
-    "GenericUnivariateSelect": _CHOOSE,
     "MaxAbsScaler": "text_steps:scale",
     "Normalizer": "text_steps:normalize",
     "RobustScaler": "text_steps:scale",
-    "SelectFdr": _CHOOSE,
-    "SelectFpr": _CHOOSE,
-    "SelectFromModel": _CHOOSE,
-    "SelectFwe": _CHOOSE,
-    "SelectKBest": _CHOOSE,
-    "SelectPercentile": _CHOOSE,
     "StandardScaler": "text_steps:scale",
     "TfidfTransformer": "text_steps:weigh",
-    "TruncatedSVD": "text_steps:reduce_by_svd",
-    "VarianceThreshold": _CHOOSE,
 }
-"""Of transformers that keep features sparse where some of them are features of words: the same, in place of
-:data:`TRANSFORMS`. Of the others, `dense` makes columns of such features too."""
+"""Of transformers that can keep features sparse: what does so where some features are of words, in place of the row in
+:data:`TRANSFORMS`. The others select, multiply, or make them dense."""
 
 MODELS: Mapping[str, str] = {
     "Pipeline": "compose:pipeline_prediction",

@@ -157,14 +157,13 @@ def check_callables(step: Step) -> None:
         UnsupportedError: it does; the message names it and its place.
     """
     for option, value in step.estimator.get_params(deep=False).items():
-        if option == "dtype" or not callable(value) or hasattr(value, "get_params"):
+        # A selector's score function is called in training alone.
+        if option in {"dtype", "score_func"} or not callable(value) or hasattr(value, "get_params"):
             continue
         if option == "tokenizer" and jieba_method(value) is not None:
             _check_jieba(value.__self__, f"{step.place}, option {option!r}")
             continue
         module = getattr(value, "__module__", None) or "builtins"
-        if option == "score_func" and module.startswith("sklearn."):
-            continue
         name = getattr(value, "__qualname__", None) or type(value).__qualname__
         raise UnsupportedError(
             f"{step.place}, option {option!r}: calls a Python function ({module}.{name}), which cannot be "

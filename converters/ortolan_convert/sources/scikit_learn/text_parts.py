@@ -140,21 +140,28 @@ class TextPart:
         vectorizer: the one they come from.
         ids: int64 [batch, terms].
         values: float64 [batch, terms].
-        origin: int64 [ids], the vectorizer's own feature that each id is, or -1.
+        vectorized: int64 [ids], the vectorizer's own feature that each id is, or -1.
         positions: int64 [ids], the feature of this part that each id is, or -1.
         width: how many features.
         factors: float64 [ids] that values are to be multiplied by; None for 1.
+        leaves_zeros_out: whether scikit-learn stores it without its zeros, which some libraries take for missing.
     """
 
     inputs: TextInputs
     vectorizer: Vectorized
     ids: Value
     values: Value
-    origin: NDArray[Any]
+    vectorized: NDArray[Any]
     positions: NDArray[Any]
     width: int
     factors: NDArray[Any] | None = None
+    leaves_zeros_out: bool = True
     is_sparse: ClassVar[bool] = True
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether values may be negative."""
+        return self.vectorizer.features.spec.hashed == "signed"
 
     def select(self, graph: GraphBuilder, places: Sequence[int] | NDArray[Any]) -> TextPart:  # noqa: ARG002 - of Part
         """Some of these features, in this order; none twice."""
@@ -169,6 +176,10 @@ class TextPart:
         """The features multiplied by float64 [width]."""
         padded = np.append(np.asarray(factors, np.float64), 0.0)[self.positions]
         return replace(self, factors=padded if self.factors is None else self.factors * padded)
+
+    def with_zeros(self) -> TextPart:
+        """The same where scikit-learn stores all of it."""
+        return replace(self, leaves_zeros_out=False)
 
     def weighed(self, graph: GraphBuilder) -> Value:
         """float64 [batch, terms]: the values; 0 where an id is no feature of this part."""
@@ -235,8 +246,8 @@ class TextPart:
 
     def _note(self, matters: NDArray[np.bool_]) -> None:
         """Remember which of the vectorizer's features matter."""
-        origin = self.origin[matters & (self.origin >= 0)]
-        self.vectorizer.used[origin] = True
+        own = self.vectorized[matters & (self.vectorized >= 0)]
+        self.vectorizer.used[own] = True
 
     def _small(self, table: NDArray[Any]) -> NDArray[Any]:
         """The table, or its first row where nothing is run."""

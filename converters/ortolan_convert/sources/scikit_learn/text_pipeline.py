@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError
-from ortolan_convert.sources.scikit_learn.text_models import class_path, is_known, is_sklearn
+from ortolan_convert.sources.scikit_learn.text_models import class_path, is_known, is_refused, is_sklearn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,6 +79,11 @@ def is_linear(artifacts: Sequence[Artifact]) -> bool:
     """Whether these are the steps, and none but those, that a model over features of words is read from."""
     before = VECTORIZERS | SELECTORS | {TFIDF}
     return all(step.kind in before or is_known(step.estimator) for artifact in artifacts for step in _flatten(artifact))
+
+
+def cannot_take_words(artifacts: Sequence[Artifact]) -> bool:
+    """Whether there is a model that refuses sparse features: it was trained on others."""
+    return any(is_refused(step.estimator) for artifact in artifacts for step in _flatten(artifact))
 
 
 def is_vectorizer(estimator: object) -> bool:

@@ -39,9 +39,13 @@ def twins_of(model: Any) -> list[Any]:
 
 def _move(model: Any, seed: int) -> None:
     stored = model._fit_X  # noqa: SLF001 - where it is kept
-    known = np.asarray(stored.toarray() if hasattr(stored, "toarray") else stored, np.float64)
     random = np.random.default_rng(seed)
-    moved = known + SHIFT * np.nanmax(np.abs(known), axis=0, initial=0.0) * random.standard_normal(known.shape)
+    if hasattr(stored, "toarray"):  # sparse, as features of words are: zeros stay
+        moved: Any = stored.copy()
+        moved.data = moved.data * (1 + SHIFT * random.standard_normal(moved.data.shape))
+    else:
+        known = np.asarray(stored, np.float64)
+        moved = known + SHIFT * np.nanmax(np.abs(known), axis=0, initial=0.0) * random.standard_normal(known.shape)
     names = getattr(model, "feature_names_in_", None)
     if key_of(model) == "KNNImputer":
         model.fit(moved)
