@@ -65,7 +65,6 @@ TRANSFORMS: Mapping[str, str] = {
     "IncrementalPCA": "selectors:principal_components",
     "TruncatedSVD": "selectors:truncated_svd",
     "FastICA": "selectors:independent_components",
-    "TruncatedSVD": "selectors:truncated_svd",
     "GaussianRandomProjection": "selectors:random_projection",
     "SparseRandomProjection": "selectors:random_projection",
     "LinearDiscriminantAnalysis": "selectors:discriminant_features",

@@ -13,11 +13,14 @@ from ortolan_convert.sources.scikit_learn.registry import key_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
 TWINS = 12
 """How many copies are asked."""
 SHIFT = 1e-12
 """How far their training data is moved, relative to the spread of each column: more than distances are rounded."""
 _NEIGHBORS = frozenset({"KNeighborsClassifier", "KNeighborsRegressor", "KNNImputer"})
+_CENTERED = frozenset({"KMeans", "MiniBatchKMeans"})
 
 
 def twins_of(model: Any) -> list[Any]:
@@ -33,6 +36,10 @@ def twins_of(model: Any) -> list[Any]:
         twin = copy.deepcopy(model)
         for one in list(_neighbors(twin)):
             _move(one, seed)
+        # Distances to centers come from differences of large squares, and what is left of small ones is rounding.
+        for one in estimators_in(twin):
+            if key_of(one) in _CENTERED and hasattr(one, "cluster_centers_"):
+                one.cluster_centers_ = _moved(one.cluster_centers_, np.random.default_rng(seed))
         copies.append(twin)
     return copies
 
@@ -55,6 +62,13 @@ def _move(model: Any, seed: int) -> None:
         model.fit(moved, answers if classes is None else classes[answers])
     if names is not None:
         model.feature_names_in_ = names
+
+
+def _moved(points: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """The points, each moved by a trifle."""
+    largest = np.nanmax(np.abs(points), axis=0, initial=0.0)
+    moved: NDArray[Any] = points + SHIFT * largest * random.standard_normal(points.shape)
+    return moved
 
 
 def _neighbors(model: Any) -> Iterator[Any]:
