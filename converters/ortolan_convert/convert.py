@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("fp16", "int8")
 """Names of the smaller variants that can be asked for, largest first."""
+LABELLED = ("text-classification", "tabular-classification")
+"""Tasks whose samples can have labels in a table."""
 WITH_FACTORY = ("torch-weights", "safetensors")
 """Kinds that hold weights of a network and not the network."""
 
@@ -109,7 +112,7 @@ def convert(
     with _typed_errors(request), scratch(request.target):
         converter, _, function = row.converter.partition(":")
         report: ConversionReport = getattr(import_module(converter), function)(request)
-    return report
+    return _with_label_note(report, request.samples)
 
 
 def wanted_precisions(quantize: Sequence[str] | None, max_drop: float) -> tuple[str, ...]:
@@ -135,6 +138,15 @@ def _check_trust(request: Request) -> None:
             raise TrustRequiredError(
                 f"{path}: reading {row.title} runs code from it; if you trust where it comes from, add --trust"
             )
+
+
+def _with_label_note(report: ConversionReport, samples: Path | None) -> ConversionReport:
+    """The report, which says why it has no accuracy where there might be one: a misspelt column would go unnoticed."""
+    tables = samples is not None and samples.suffix.lower() in {".csv", ".tsv", ".jsonl"}
+    if not tables or report.accuracy is not None or report.task not in LABELLED:
+        return report
+    note = f"{samples}: not every row has a label (in a column 'label'), so accuracy is not reported"
+    return replace(report, warnings=(*report.warnings, note))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import UsageError
 from ortolan_convert.request import DEFAULT_MAX_DROP, Request
+from ortolan_convert.scratch import scratch
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.packages import require
 
@@ -94,7 +95,8 @@ def from_torch(
         declared = dynamic_shapes is not None
         return read_module(module, inputs, call, request, settings, room, declared=declared)
 
-    return convert_read(request, read)
+    with scratch(request.target):
+        return convert_read(request, read)
 
 
 def _inputs(

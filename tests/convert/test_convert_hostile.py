@@ -275,6 +275,16 @@ def test_too_few_samples_for_the_drop_asked(sentiment: Path, tmp_path: Path) -> 
     assert any("2 samples cannot show a drop of 1.00%; give at least 100" in line for line in report.warnings)
 
 
+def test_a_label_column_that_is_not_there(sentiment: Path, tmp_path: Path) -> None:
+    """Without labels there is no accuracy, and the report says why."""
+    (tmp_path / "s.csv").write_text("text,labels\ngood,pos\nbad,neg\n")
+    report = convert(sentiment, tmp_path / "out.bundle", samples=tmp_path / "s.csv", trust=True)
+    assert report.accuracy is None
+    assert report.warnings[-1].endswith(
+        "s.csv: not every row has a label (in a column 'label'), so accuracy is not reported"
+    )
+
+
 def test_a_factory_where_there_is_nothing_to_make(tmp_path: Path) -> None:
     """--module is for weights: elsewhere it would be ignored."""
     error = _refused(_model(tmp_path / "m.onnx"), tmp_path, module="package.module:factory")

@@ -1,4 +1,4 @@
-"""CatBoost's models, saved as cbm. CatBoost takes float32: ``float32(x) > border`` is its question; sums are float64."""
+"""CatBoost's models, saved as cbm. CatBoost asks ``float32(x) > border`` and sums in float64."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def check_file(data: bytes, place: str) -> None:
     Raises:
         ConversionError: it is cut short.
     """
-    if len(data) < 8:  # noqa: PLR2004 - the mark and a size
+    if len(data) < 8:
         raise ConversionError(f"{place}: a CatBoost model cut short after {len(data)} bytes")
     (size,) = struct.unpack_from("<I", data, 4)
     if not 0 < size <= len(data) - 8:
@@ -173,7 +173,7 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
         labels = tuple(one.item() if isinstance(one, np.generic) else one for one in library.classes_)
     trees = read_trees(content, table, place)
     wanted = 1 if kind == "binary" else len(labels) or trees.outputs
-    if trees.outputs != wanted or (labels and len(labels) < 2):  # noqa: PLR2004 - two classes
+    if trees.outputs != wanted or (labels and len(labels) < 2):
         raise ValueError(f"{trees.outputs} outputs for {len(labels)} classes")
     border = 0.0
     if kind == "binary":

@@ -9,16 +9,14 @@ import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError
+from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.sources.explaining.facts import LARGEST_TEXT, Facts, counted, listed, member, parsed
+from ortolan_convert.sources.tensorflow.keras_config import check_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_LAMBDAS = ("Lambda", "__lambda__")
-"""A layer around a function, and a function stored as its code."""
-_KERAS = frozenset({"keras", "tf_keras", "builtins", "keras_hub", "tensorflow", "numpy"})
 _MODEL_CONFIG = re.compile(rb'\{\s*"(?:class_name|module)"\s*:\s*"')
 _VERSION = re.compile(rb"(?<![\d.])\d+\.\d+\.\d+[\w.-]*")
 _HEAP = 1 << 16
@@ -32,7 +30,7 @@ def keras_facts(path: Path) -> Facts:
         config = parsed(member(archive, names["config.json"]), "config.json")
         metadata = parsed(member(archive, names["metadata.json"]), "metadata.json")
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    return _keras(config, f"Keras {version}" if isinstance(version, str) else "Keras")
+    return _keras(config, f"Keras {version}" if isinstance(version, str) else "Keras", path)
 
 
 def hdf5_facts(path: Path) -> Facts:
@@ -52,10 +50,10 @@ def hdf5_facts(path: Path) -> Facts:
         config, _ = json.JSONDecoder().raw_decode(text.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise ConversionError(f"{path}: the description of the model in it is damaged: {error}") from None
-    return _keras(config, version or "Keras")
+    return _keras(config, version or "Keras", path)
 
 
-def _keras(config: Any, made_by: str) -> Facts:
+def _keras(config: Any, made_by: str, path: Path) -> Facts:
     objects = list(_objects(config))
     layers = Counter(
         str(layer.get("class_name"))
@@ -64,19 +62,14 @@ def _keras(config: Any, made_by: str) -> Facts:
         if layer.get("class_name") != "InputLayer"
     )
     shapes = [_input(one) for one in objects if one.get("class_name") == "InputLayer"]
-    lambdas = max(sum(one.get("class_name") == name for one in objects) for name in _LAMBDAS)
-    others = {
-        f"{one['module']}.{one.get('class_name')}"
-        for one in objects
-        if isinstance(one.get("module"), str) and one["module"].partition(".")[0] not in _KERAS
-    }
-    custom = sorted({str(one["registered_name"]) for one in objects if ">" in str(one.get("registered_name", ""))})
-    code = [f"{counted(lambdas, 'Lambda layer')}: Python code in the file"] if lambdas else []
-    code += [f"imports {name}" for name in sorted(others)]
     name = config.get("class_name") if isinstance(config, dict) else None
     inside = [("model", str(name)), ("layers", listed(f"{count} {kind}" for kind, count in layers.most_common()))]
     inside += [("input", shape) for shape in dict.fromkeys(shapes)]
-    notes = [f"custom objects, whose code must be imported: {listed(custom)}"] if custom else []
+    code, notes = [], []
+    try:
+        code = [f"layer {one.layer!r} ({one.what}): {one.runs}" for one in check_config(config, path, trust=True)]
+    except UnsupportedError as error:
+        notes = [str(error).removeprefix(f"{path}: ")]
     return Facts(made_by=made_by, inside=tuple(inside), code=tuple(code), notes=tuple(notes))
 
 

@@ -1,47 +1,25 @@
-"""PyTorch's programs: ExportedProgram (``.pt2``) and TorchScript.
-
-``torch.export.load`` runs what an ExportedProgram says in more places than its pickles: sizes are evaluated as Python
-by ``sympy.sympify``, guards by ``exec``, operators are looked up by any dotted path. So everything in it that becomes
-code is compared with what PyTorch writes, and whatever else is found there is code that would run.
-"""
+"""PyTorch's programs: ExportedProgram (``.pt2``) and TorchScript."""
 
 from __future__ import annotations
 
-import ast
 import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
+from ortolan.errors import TrustRequiredError, UnsupportedError
 from ortolan_convert.sources.explaining.facts import Facts, counted, listed, member, parsed
 from ortolan_convert.sources.explaining.pickle_outline import BoundedStream, Made, outline
-from ortolan_convert.sources.explaining.pickled import torch_calls
+from ortolan_convert.sources.pytorch.checked_archives import check_script
+from ortolan_convert.sources.pytorch.checked_program import check_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 LARGEST_PROGRAM = 512 << 20
-"""Bytes of an ExportedProgram's JSON that are read."""
-LONGEST_EXPRESSION = 4096
-"""Characters of a size or guard."""
+"""Bytes of an ExportedProgram's JSON, or of TorchScript's code, that are read."""
 
 _MODEL = re.compile(r"(?:[^/]+/)?models/[^/]+\.json|(?:[^/]+/)?serialized_exported_program\.json")
-_TARGET = re.compile(
-    r"torch\.ops\.\w+\.\w+(?:\.\w+)?|torch\.ops\.higher_order\.\w+|_?operator\.\w+|math\.\w+|torch\.sym_\w+"
-    r"|torch\._sym_\w+|torch\.utils\._sympy\.functions\.\w+"
-)
-"""What the nodes of a graph call."""
-_FUNCTIONS = re.compile(r"[A-Z][A-Za-z]*\w*|max|min|abs|int|float|bool|len|isinstance|floor|ceiling|ceil|sqrt|sum")
-"""Sympy's classes, to which nothing but numbers, sizes and names are given, and arithmetic of Python."""
-_SYMBOL = re.compile(r"[a-z]{1,4}\d+|True|False|oo|zoo|int_oo|inf|L|math|torch|cast_symbool_to_symint_guardless")
-"""Names of sizes in PyTorch's shape environment: ``s77``, ``u0``."""
-_METHODS = re.compile(
-    r"size|stride|storage_offset|dim|numel|shape|dtype|device|requires_grad|ndim|layout|is_\w+|sym_\w+"
-)
-_ARITHMETIC = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Tuple, ast.List, ast.Subscript,
-    ast.Load, ast.keyword, ast.operator, ast.unaryop, ast.boolop, ast.cmpop,
-)  # fmt: skip
 _SIZE = re.compile(r"Symbol\('(\w+)'[^()]*\)")
 _SIGNATURE = re.compile(r"def forward\((self[^)]*)\)\s*->\s*([^:\n]+):")
 
@@ -52,9 +30,7 @@ def exported_facts(path: Path) -> Facts:
         names = archive.namelist()
         models = [name for name in names if _MODEL.fullmatch(name)]
         programs = [parsed(member(archive, name, LARGEST_PROGRAM), name) for name in models]
-        code = [line for program in programs for line in _code(program)]
-        code += [line for name in names for line in _pickled_code(archive, name)]
-        code += [f"the library {name}" for name in names if name.endswith((".so", ".dll", ".dylib"))]
+        code, notes = _checked(check_program, path, _members(archive, (".json",)))
     first = programs[0] if isinstance(programs[0], dict) else {}
     module = _at(first, "graph_module")
     version = _at(first, "torch_version")
@@ -71,8 +47,31 @@ def exported_facts(path: Path) -> Facts:
     return Facts(
         made_by=f"PyTorch {version}" if isinstance(version, str) else "PyTorch",
         inside=tuple(inside),
-        code=tuple(dict.fromkeys(code)),
+        code=code,
+        notes=notes,
     )
+
+
+def _members(archive: zipfile.ZipFile, endings: tuple[str, ...]) -> dict[str, bytes | None]:
+    """Names below the archive's one directory, with the content of those of some endings."""
+    return {
+        name.partition("/")[2] or name: member(archive, name, LARGEST_PROGRAM) if name.endswith(endings) else None
+        for name in archive.namelist()
+    }
+
+
+def _checked(
+    check: Callable[..., None], path: Path, content: Mapping[str, bytes | None]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What of a program runs code, and why it cannot be converted, as its reader will find."""
+    try:
+        check(path, content, trust=False)
+    except TrustRequiredError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition("; if you")[0]
+        return (reason,), ()
+    except UnsupportedError as error:
+        return (), (str(error).removeprefix(f"{path}: "),)
+    return (), ()
 
 
 def _at(value: Any, *keys: str) -> Any:
@@ -102,77 +101,10 @@ def _size(size: Any) -> str:
     return symbol[1] if symbol else f"{expression:.40}"
 
 
-def _code(program: Any) -> Iterator[str]:
-    """What of a program's JSON would run, beside the arithmetic of sizes and PyTorch's own operators."""
-    waiting = [program]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting.extend(value)
-        elif isinstance(value, dict):
-            for key, item in value.items():
-                if key in {"expr_str", "guards_code"}:
-                    texts = item if isinstance(item, list) else [item]
-                    yield from (f"the expression {text!r:.80}" for text in texts if not is_arithmetic(text))
-                elif key == "target" and "inputs" in value and not (isinstance(item, str) and _TARGET.fullmatch(item)):
-                    yield f"a call of {item!r:.80}"
-                elif isinstance(item, dict | list):
-                    waiting.append(item)
-            # Sizes are also the keys of what bounds them.
-            ranges = value.get("range_constraints")
-            if isinstance(ranges, dict):
-                yield from (f"the expression {text!r:.80}" for text in ranges if not is_arithmetic(text))
-
-
-def is_arithmetic(text: object) -> bool:
-    """Whether an expression only computes with sizes, as PyTorch writes it."""
-    if not isinstance(text, str) or len(text) > LONGEST_EXPRESSION:
-        return False
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return all(map(_is_plain, ast.walk(tree)))
-
-
-def _is_plain(node: ast.AST) -> bool:
-    if isinstance(node, ast.Call):
-        called = node.func
-        named = isinstance(called, ast.Name) and _FUNCTIONS.fullmatch(called.id)
-        method = isinstance(called, ast.Attribute) and _METHODS.fullmatch(called.attr)
-        return bool(named or method)
-    if isinstance(node, ast.Attribute):
-        return bool(_METHODS.fullmatch(node.attr) or (re.fullmatch(r"[a-z]\w*", node.attr) and _of_torch(node.value)))
-    if isinstance(node, ast.Name):
-        return bool(_SYMBOL.fullmatch(node.id) or _FUNCTIONS.fullmatch(node.id))
-    if isinstance(node, ast.Constant):
-        # Strings are the keys of inputs in guards: sympy evaluates them no further only if they are no code either.
-        return isinstance(node.value, int | float) or (isinstance(node.value, str) and node.value.isidentifier())
-    return isinstance(node, _ARITHMETIC)
-
-
-def _of_torch(value: ast.AST) -> bool:
-    return isinstance(value, ast.Name) and value.id == "torch"
-
-
-def _pickled_code(archive: zipfile.ZipFile, name: str) -> Iterator[str]:
-    """What the pickles in an archive call, beside what makes tensors."""
-    with archive.open(name) as stream:
-        head = stream.read(4)
-    if head == b"PK\x03\x04":
-        with archive.open(name) as stream, zipfile.ZipFile(stream) as inner:
-            for part in inner.namelist():
-                if part.endswith(".pkl"):
-                    with inner.open(part) as pickled:
-                        yield from torch_calls(outline(BoundedStream(pickled)).names)
-    elif head[:1] == b"\x80" and 2 <= head[1] <= 5 and not name.rpartition("/")[2].startswith(("weight_", "tensor_")):
-        with archive.open(name) as pickled:
-            yield from torch_calls(outline(BoundedStream(pickled)).names)
-
-
 def torchscript_facts(path: Path) -> Facts:
     """Of a program saved by ``torch.jit.save``. Its code is run by PyTorch's interpreter, which reaches no Python."""
     with zipfile.ZipFile(path) as archive:
+        code, notes = _checked(check_script, path, _members(archive, (".py", ".pkl")))
         names = archive.namelist()
         scripts = [name for name in names if "/code/" in name and name.endswith(".py")]
         data = next(name for name in names if name.rpartition("/")[2] == "data.pkl")
@@ -190,4 +122,4 @@ def torchscript_facts(path: Path) -> Facts:
         arguments = [part.strip() for part in " ".join(found[1].split()).split(",")[1:]]
         inside.append(("forward", f"{listed(arguments) or 'no inputs'} -> {' '.join(found[2].split())}"))
     inside.append(("weights", counted(sum("/data/" in one or "/constants/" in one for one in names), "tensor")))
-    return Facts(made_by=f"PyTorch (form {version})", inside=tuple(inside))
+    return Facts(made_by=f"PyTorch (form {version})", inside=tuple(inside), code=code, notes=notes)

@@ -76,12 +76,15 @@ class _SavedModel:
         keras = (path / "keras_metadata.pb").is_file()
         python = sorted(_PYTHON & operators.keys())
         files = sorted(_FILES & operators.keys())
-        elsewhere = f"{listed(python)}: calls Python functions of the process that made it, which are not in it"
+        notes = []
+        if python:
+            notes.append(f"{listed(python)}: calls Python functions of the process that made it, which are not in it")
+        if files:
+            notes.append(f"{listed(files)}: reaches files when the model runs, and is refused")
         return Facts(
             made_by=" ".join(filter(None, ["TensorFlow", version, "and Keras" if keras else None])),
             inside=tuple(inside),
-            code=tuple(f"{name}: reads or writes files when the model runs" for name in files),
-            notes=(elsewhere,) if python else (),
+            notes=tuple(notes),
         )
 
     def text(self, span: Span) -> str:
