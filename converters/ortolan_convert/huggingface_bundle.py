@@ -11,7 +11,7 @@ import numpy as np
 
 from ortolan.bundle.manifest import TaskSpec
 from ortolan.bundle.write import write_bundle
-from ortolan.errors import ConversionError, StorageError, TaskMismatchError
+from ortolan.errors import ConversionError, OrtolanError, StorageError, TaskMismatchError
 from ortolan.inputs.datafile import TextSamples, read_texts
 from ortolan.inputs.tokens import TokenConfig, TokenEncoder, read_tokenizer
 from ortolan.tasks import is_experimental
@@ -95,7 +95,7 @@ def convert_huggingface(request: Request) -> ConversionReport:
             )
             reports = (*(one.report(bundle) for one in tried.made), *tried.left_out)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, OrtolanError):
             raise
         raise StorageError(f"{target.parent}: cannot be written: {error.strerror or error}") from error
     return ConversionReport(

@@ -141,7 +141,7 @@ def _cases(made: Path, place: Path) -> Iterator[dict[str, Any]]:
                 else:
                     broken.write_bytes(content)
                 options = {"module": "os:getcwd"} if whole.stem.startswith(("torch-weights", "safetensors")) else {}
-                yield {"name": f"{whole.stem}: {file.name}: {damage}", "path": str(broken), "options": options}
+                yield {"name": f"{whole.stem}: {file.name}: {damage} ({index})", "path": str(broken), "options": options}
 
 
 def test_damaged_files(made: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from ortolan.bundle.files import chunks, reason_of
 from ortolan.bundle.names import MANIFEST
-from ortolan.errors import StorageError
+from ortolan.errors import OrtolanError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,6 +108,8 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
     try:
         yield partial
         _sync(target.parent)
+    except OrtolanError:
+        raise
     except OSError as error:
         raise _write_error(target, error) from error
     finally:
@@ -150,8 +152,8 @@ def write_file(path: Path, content: bytes | Path | Iterable[bytes | memoryview])
     return size, digest.hexdigest()
 
 
-def _write_error(target: Path, error: OSError | ValueError) -> StorageError:
-    if isinstance(error, StorageError):
+def _write_error(target: Path, error: OSError | ValueError) -> OrtolanError:
+    if isinstance(error, OrtolanError):
         return error
     return StorageError(f"cannot write {str(target)!r}: {reason_of(error)}; nothing was left there")
 
