@@ -39,8 +39,8 @@ def read_text(text: str) -> LightGBMText:
         ValueError: it is cut short or damaged.
     """
     text = text.replace("\r\n", "\n")
-    if "\0" in text:
-        raise ValueError("a zero byte in it")
+    if "\0" in text or "\r" in text:
+        raise ValueError("a zero byte or a carriage return in it")
     before, end, tail = text.partition(f"\n{_END}\n")
     if not end:
         raise ValueError(f"expected {_END!r}, the file is cut short")
