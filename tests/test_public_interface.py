@@ -27,12 +27,16 @@ NAMES = [
     "RecognizedText",
     "Regression",
     "RunControl",
+    "Span",
     "Stream",
     "Streamer",
     "TabularClassifier",
     "TabularRegressor",
     "TextClassifier",
     "TextRecognizer",
+    "TokenClassification",
+    "TokenClassifier",
+    "TokenLabel",
     "errors",
     "load",
 ]
@@ -50,6 +54,7 @@ MODEL = {
 }
 CLASSES = {
     "Model": MODEL,
+    "TokenClassifier": MODEL | ANSWERING,
     "TextClassifier": MODEL | ANSWERING,
     "Clusterer": MODEL | ANSWERING | {"read_table": "(path)", "takes_rows": "property"},
     "Embedder": MODEL | ANSWERING | {"embed": "(text, control=None)", "embed_batch": "(texts, control=None)"},

@@ -35,6 +35,7 @@ _TAKES: dict[str, Kind] = {
     "tabular-classification": "rows",
     "tabular-regression": "rows",
     "text-classification": "text",
+    "token-classification": "text",
 }
 """What the models of a task are asked; all others tensors."""
 

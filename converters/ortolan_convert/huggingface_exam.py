@@ -13,7 +13,9 @@ import numpy as np
 from ortolan.engine.session import open_session
 from ortolan.errors import ParityError
 from ortolan.tasks import golden, open_runner
-from ortolan.tasks.golden import EMBEDDINGS, embedding_distances
+from ortolan.tasks.golden import EMBEDDINGS, LENGTHS, TOKENS, changed_tokens, embedding_distances
+from ortolan.tasks.labels import scores_of
+from ortolan.tasks.token_classification import TokenClassificationRunner
 from ortolan.types import SessionConfig
 from ortolan_convert import parity, questions
 from ortolan_convert.parity import Answers, choose_golden
@@ -61,14 +63,16 @@ class Exam(Protocol):
         """The golden files of a bundle."""
 
 
-Found = dict[str, "NDArray[Any]"]
-"""A model's answers [n, …] to all texts, by name."""
+Found = dict[str, "Any"]
+"""A model's answers to all texts, by name: arrays [n, …], and of labels of tokens a list of n arrays."""
 
 
 def exam_of(transformer: Transformer, asked: Questions) -> Exam:
     """Ask the source."""
     if transformer.source.task == "embedding":
         return EmbeddingExam(asked, transformer.vectors(asked.texts))
+    if transformer.source.task == "token-classification":
+        return TokenExam(asked, [scores_of(rows, "softmax") for rows in transformer.token_logits(asked.texts)])
     logits = transformer.logits(asked.texts).astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     numbers = {SCORES: logits, PROBABILITIES: powers / powers.sum(axis=1, keepdims=True)}
@@ -85,11 +89,13 @@ def answers_of(model: Path, task: TaskSpec, assets: Mapping[str, bytes], texts: 
             outputs: Mapping[str, Any] = session.run(encoded.feeds)
             if runner.metric == "embedding":
                 outputs = {EMBEDDINGS: runner.decode(outputs, encoded)}
+            elif isinstance(runner, TokenClassificationRunner):
+                outputs = {TOKENS: runner.probabilities(outputs, encoded)}
             for name, values in outputs.items():
                 whole = rows.setdefault(name, [None] * len(texts))
                 for row, value in zip(encoded.rows, values, strict=True):
                     whole[row] = value
-    return {name: np.stack(values) for name, values in rows.items()}
+    return {name: values if name == TOKENS else np.stack(values) for name, values in rows.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +134,7 @@ class EmbeddingExam:
         same = Answers(np.zeros(count, np.int64), {EMBEDDINGS: np.zeros((count, 1))}, EMBEDDINGS)
         chosen = choose_golden(self.questions.texts, self.questions.count, same)
         texts = [self.questions.texts[index] for index in chosen]
-        stream = BytesIO()
-        np.savez_compressed(stream, allow_pickle=False, **{EMBEDDINGS: self.vectors[chosen]})
-        return {"inputs.json": json.dumps(texts, indent=1).encode() + b"\n", "outputs.npz": stream.getvalue()}
+        return _files(texts, {EMBEDDINGS: self.vectors[chosen]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +162,69 @@ class ClassifierExam:
     def golden(self) -> dict[str, bytes]:
         """As for other classifiers."""
         return questions.golden_files(self.questions, self.answers)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenExam:
+    """Labels of tokens against the source's.
+
+    Args:
+        questions: what was asked.
+        probabilities: the source's, float64 [tokens, labels] for each text.
+    """
+
+    questions: Questions
+    probabilities: Sequence[NDArray[np.float64]]
+
+    def gate(self, found: Found) -> None:
+        """Labels of all tokens must be equal and probabilities within 1e-4."""
+        allowed = parity.TOLERANCE + ROUNDING
+        compared = self._compared(found, 2 * allowed)
+        bad = [i for i, (changed, worst) in enumerate(compared) if changed or not worst <= allowed]
+        if bad:
+            most = max(bad, key=lambda i: compared[i][1])
+            raise ParityError(
+                f"the converted model disagrees with its source on {len(bad)} of {len(compared)} texts (labels of "
+                f"tokens must be equal and probabilities within {allowed:g}): most, by {compared[most][1]:.2g}, on "
+                f"{self.questions.texts[most][:60]!r}"
+            )
+
+    def fidelity(self, found: Found) -> Fidelity:
+        """Changed: another label of a token."""
+        compared = self._compared(found, parity.TIE)
+        count = self.questions.count
+        tokens = sum(len(rows) for rows in self.probabilities[:count])
+        changed = sum(changed for changed, _ in compared[:count])
+        worst = max((worst for _, worst in compared), default=0.0)
+        return golden.fidelity("token", tokens, changed, worst, self.questions.origin)
+
+    def accuracy(self, found: Found | None) -> None:
+        """A sample has no labels of tokens."""
+
+    def golden(self) -> dict[str, bytes]:
+        """Texts with the least certain tokens, of all lengths, and edge cases."""
+        margins = np.array([self._margin(rows) for rows in self.probabilities])
+        numbers = np.stack([margins, np.zeros(len(margins))], axis=1)
+        same = Answers(np.zeros(len(margins), np.int64), {TOKENS: numbers}, TOKENS)
+        chosen = choose_golden(self.questions.texts, self.questions.count, same)
+        rows = [self.probabilities[index] for index in chosen]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        texts = [self.questions.texts[index] for index in chosen]
+        return _files(texts, {TOKENS: np.concatenate(rows).astype(np.float32), LENGTHS: lengths})
+
+    def _compared(self, found: Found, tie: float) -> list[tuple[int, float]]:
+        """For each text the number of tokens with another label, and the largest difference."""
+        pairs = zip(found[TOKENS], self.probabilities, strict=True)
+        return [changed_tokens(ours, theirs, tie) for ours, theirs in pairs]
+
+    @staticmethod
+    def _margin(rows: NDArray[np.float64]) -> float:
+        """By how much the least certain token's label leads."""
+        ordered = np.sort(rows, axis=1)
+        return float((ordered[:, -1] - ordered[:, -2]).min(initial=1.0))
+
+
+def _files(texts: Sequence[str], outputs: Mapping[str, NDArray[Any]]) -> dict[str, bytes]:
+    stream = BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **outputs)
+    return {"inputs.json": json.dumps(texts, indent=1).encode() + b"\n", "outputs.npz": stream.getvalue()}

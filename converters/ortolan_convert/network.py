@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan.types import Array
+    from ortolan_convert.task_config import TaskConfig
 
     Tensors = Mapping[str, Array]
     """Arrays by input or output name."""
@@ -35,6 +36,7 @@ class NetworkSource:
         close: lets go of the framework's copy of the model once all samples have been asked.
         notes: what a user should know, one sentence each.
         tolerance: see :data:`TOLERANCE`.
+        settings: the task, where the artifact says it itself; None where only a description does.
         steps: what a number of an output may differ by all the same, by output: a quantized one moves by whole steps.
     """
 
@@ -48,4 +50,5 @@ class NetworkSource:
     close: Callable[[], None] = lambda: None
     notes: tuple[str, ...] = ()
     tolerance: float = TOLERANCE
+    settings: TaskConfig | None = None
     steps: Mapping[str, float] = field(default_factory=dict)

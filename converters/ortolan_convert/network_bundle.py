@@ -58,7 +58,8 @@ def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
     try:
         with TemporaryDirectory() as room:
             request.progress("reading the model")
-            return _convert(read(request, settings, Path(room)), request, settings, Path(room))
+            network = read(request, settings, Path(room))
+            return _convert(network, request, network.settings or settings, Path(room))
     except OSError as error:
         if isinstance(error, OrtolanError):
             raise

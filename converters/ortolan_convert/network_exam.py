@@ -187,10 +187,11 @@ def _has_moved(ours: Array, theirs: Array, span: float) -> bool:
 
 def _same_labels(runner: Runner, feeds: Tensors, ours: Tensors, theirs: Tensors) -> bool:  # noqa: ARG001 - as the others
     """Whether each row of a sample means the same label."""
-    rows = min(len(array) for array in theirs.values())
-    return all(
-        runner.decide({name: array[row] for name, array in ours.items()})
-        == runner.decide({name: array[row] for name, array in theirs.items()})
+    names = [name for name, array in theirs.items() if array.ndim and ours[name].shape == array.shape]
+    rows = min((len(theirs[name]) for name in names), default=0)
+    return rows > 0 and all(
+        runner.decide({name: ours[name][row] for name in names})
+        == runner.decide({name: theirs[name][row] for name in names})
         for row in range(rows)
     )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan.bundle.directory import Bundle
+    from ortolan.bundle.onnxfile import OnnxModel
     from ortolan.types import Array, Fidelity
     from ortolan_convert.passes import Pass
     from ortolan_convert.passes.network_int8 import Activations
@@ -43,6 +44,24 @@ ROWS = 2048
 """Sample rows of a tensor that int8 looks at,"""
 ROWS_OF_ONE = 256
 """and at least how many of them may come from one sample."""
+INTEGER_ARITHMETIC = frozenset(
+    (
+        "ConvInteger",
+        "DynamicQuantizeLSTM",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "QAttention",
+        "QGemm",
+        "QLinearConv",
+        "QLinearMatMul",
+    )
+)
+"""Operators that multiply integers."""
+FLOAT_LAYERS = frozenset(("Conv", "ConvTranspose", "GRU", "LSTM", "RNN"))
+"""Layers that the int8 pass leaves in float32, weights aside."""
+INT8_WEIGHTS = "int8-weights"
+"""Precision of a variant that has weights of int8 and does most of its arithmetic in float32, at float32's speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +69,7 @@ class Made:
     """A variant on disk.
 
     Args:
-        name: also its precision, e.g. ``"int8"``.
+        name: e.g. ``"int8"``.
         files: by their names in the bundle; the model is ``model.onnx``.
         fidelity: of its answers to the source's.
         accuracy: share of the samples with the right label; None if none are known.
@@ -74,7 +93,7 @@ class Made:
         model = read_model(path)
         costs = costs_of(path, model)
         return VariantInfo(
-            precision=self.name,
+            precision=_precision(self.name, model),
             providers=able(model.operators),
             min_onnxruntime=self.min_onnxruntime,
             weight_bytes=model.weight_bytes,
@@ -95,6 +114,15 @@ class Made:
             fidelity=self.fidelity,
             accuracy=self.accuracy,
         )
+
+
+def _precision(name: str, model: OnnxModel) -> str:
+    """A variant's name, unless its arithmetic is not what that says."""
+    operators = {operator.rpartition("::")[2] for operator in model.operators}
+    # Between quantized and dequantized tensors onnxruntime computes in integers, whatever the layer.
+    if name != "int8" or "QuantizeLinear" in operators:
+        return name
+    return name if operators & INTEGER_ARITHMETIC and not operators & FLOAT_LAYERS else INT8_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +209,9 @@ class _Trial:
             return VariantReport(name=name, bytes=size, bundle_bytes=None, fidelity=None, left_out=reason)
         reason = objection(fidelity, self.max_drop, size, (larger.name, larger.bytes)) or ""
         if not reason:
-            return Made(name=name, files=files, fidelity=fidelity, accuracy=accuracy)
+            # Passes write operators of opset 11 and before: what runs the reference runs its variants.
+            oldest = larger.min_onnxruntime
+            return Made(name=name, files=files, fidelity=fidelity, accuracy=accuracy, min_onnxruntime=oldest)
         return VariantReport(
             name=name, bytes=size, bundle_bytes=None, fidelity=fidelity, accuracy=accuracy, left_out=reason
         )

@@ -37,7 +37,8 @@ class Answers:
         labels: int64 [n], index of the class or cluster.
         numbers: float64 [n, C] by name: ``scores``, ``probabilities``, ``distances``.
         decided_by: the name of those that the label follows from.
-        slack: float64 [n], how much a probability moves when the features are rounded otherwise; None for not at all.
+        slack: float64 [n], how much a probability moves when the features are rounded otherwise; None for not at all,
+            infinite where rounding decides the label.
             An isotonic calibration has steps so steep that a sample on one has no exact answer.
     """
 
@@ -83,7 +84,10 @@ def compare(source: Answers, outputs: Mapping[str, NDArray[Any]]) -> Comparison:
         gap = np.abs(numbers[rows, labels] - numbers[rows, source.labels])
         tie = TIE * np.maximum(1.0, np.abs(numbers).max(axis=1, initial=0.0))
         changed &= gap > (tie if source.slack is None else np.maximum(tie, 2 * source.slack))
-    return Comparison(changed, differences(source.numbers, outputs), labels, outputs)
+    difference = differences(source.numbers, outputs)
+    if source.slack is not None:
+        difference[np.isinf(source.slack)] = 0.0
+    return Comparison(changed, difference, labels, outputs)
 
 
 def differences(expected: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
@@ -163,7 +167,9 @@ def choose_golden(texts: Sequence[str], count: int, source: Answers) -> list[int
         count: how many are samples.
         source: the answers to all of them.
     """
-    short = np.array([index for index, text in enumerate(texts) if len(text) <= GOLDEN_LENGTH], np.int64)
+    # Where rounding decides (an infinite slack) there is no answer to ship.
+    decided = np.ones(len(texts), bool) if source.slack is None else np.isfinite(source.slack)
+    short = np.array([i for i, text in enumerate(texts) if len(text) <= GOLDEN_LENGTH and decided[i]], np.int64)
     own = short[short < count] if (short < count).any() else short
     lengths = np.array([len(texts[index]) for index in own.tolist()])
     labels = source.labels[own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,7 @@ from ortolan.bundle.onnxgraph import parse_model
 from ortolan.bundle.write import write_bundle
 from ortolan.choose.weights import weight_memory
 from ortolan.engine.providers import able
-from ortolan.errors import InputError, TaskMismatchError
-from ortolan.inputs.datafile import label_text
+from ortolan.errors import TaskMismatchError
 from ortolan_convert.graph import FLOOR, GraphBuilder
 from ortolan_convert.parity import fidelity
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
@@ -23,9 +21,10 @@ from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.table_columns import columns_config, declare_inputs, text_inputs
-from ortolan_convert.table_parity import choose_rows, compare_rows, gate_rows
-from ortolan_convert.table_rows import as_lists, made_up_rows, taken
-from ortolan_convert.table_samples import read_samples, runtime_columns
+from ortolan_convert.table_exam import FEWEST_ROWS, accuracy, compared, exam_of, length
+from ortolan_convert.table_parity import choose_rows, gate_rows
+from ortolan_convert.table_rows import as_lists, taken
+from ortolan_convert.table_samples import runtime_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,39 +35,18 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan.types import Fidelity
     from ortolan_convert.graph import BuiltModel
-    from ortolan_convert.parity import Answers, Comparison
     from ortolan_convert.request import Request
-    from ortolan_convert.table import Rows, TableSource
+    from ortolan_convert.table import TableSource
+    from ortolan_convert.table_exam import Exam
 
 GOLDEN = 24
 """How many samples go into a bundle, if there are as many."""
-FEWEST_ROWS = 16
-"""Samples that are compared at least; made-up rows complete the user's."""
 VARIANT = "fp64"
 """The only variant: models over tables are small, and their decisions hang on every bit."""
 DIMS = {"batch": 1}
 MEASURED = 200
 """Rows whose texts are looked at for the usual number of features."""
 METRICS = {"tabular-classification": "label", "tabular-regression": "tensor", "clustering": "cluster"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exam:
-    """What the model and its source are asked.
-
-    Args:
-        rows: the samples, then made-up rows.
-        count: how many are samples.
-        labels: true labels of the samples as text, if known.
-        origin: ``"samples"`` of the user, or ``"generated"``.
-        answers: the source's.
-    """
-
-    rows: Rows
-    count: int
-    labels: tuple[str, ...] | None
-    origin: str
-    answers: Answers
 
 
 def convert_table(request: Request) -> ConversionReport:
@@ -113,7 +91,7 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
         dims=dims,
         components=[("model", [(VARIANT, _info(model, measured), {"model.onnx": model.data})])],
         assets=source.assets,
-        golden=_golden_files(source, exam),
+        golden=_golden_files(source, exam, with_labels="label" in task.config),
         overwrite=request.overwrite,
     )
     report = VariantReport(
@@ -121,14 +99,14 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
         bytes=len(model.data),
         bundle_bytes=bundle.manifest.variant_storage(VARIANT),
         fidelity=measured,
-        accuracy=_accuracy(source, comparison.labels, exam),
+        accuracy=accuracy(source, comparison.labels, exam),
     )
     return ConversionReport(
         bundle=bundle,
         task=source.task,
         provenance=provenance,
         variants=(report,),
-        accuracy=_accuracy(source, exam.answers.labels, exam),
+        accuracy=accuracy(source, exam.answers.labels, exam),
         warnings=(*source.notes, *_warnings(source, exam, request)),
     )
 
@@ -173,48 +151,6 @@ def build_table(source: TableSource, dims: Mapping[str, int] = DIMS) -> tuple[Bu
     return graph.build(dims), TaskSpec(source.task, config)
 
 
-def exam_of(source: TableSource, request: Request) -> Exam:
-    """The rows to compare on, and the source's answers.
-
-    Raises:
-        InputError, StorageError: the samples are not what the model takes.
-    """
-    if request.samples is None:
-        rows = made_up_rows(source.columns)
-        return Exam(
-            rows=rows,
-            count=_length(rows),
-            labels=None,
-            origin="generated",
-            answers=source.ask(rows),
-        )
-    samples = read_samples(request.samples, source.columns, source.assets)
-    _check_labels(request, source, samples.labels)
-    count = _length(samples.rows)
-    rows = _joined(samples.rows, made_up_rows(source.columns))
-    return Exam(rows=rows, count=count, labels=samples.labels, origin="samples", answers=source.ask(rows))
-
-
-def compared(source: TableSource, answers: Answers, outputs: Mapping[str, NDArray[Any]]) -> Comparison:
-    """What the model's outputs differ by from the source's answers."""
-    return compare_rows(answers, outputs, _decided(source, answers, outputs))
-
-
-def _decided(source: TableSource, answers: Answers, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """int64 [n]: the labels, decided as the runtime does it."""
-    if source.task == "tabular-regression":
-        return np.zeros(len(answers.labels), np.int64)
-    if "distances" in outputs:
-        nearest: NDArray[Any] = outputs["distances"].argmin(axis=1)
-        return nearest
-    if "label" in outputs:
-        position = {label: index for index, label in enumerate(source.labels)}
-        return np.array([position[label] for label in outputs["label"].tolist()], np.int64)
-    deciding = outputs["probabilities"] if "probabilities" in outputs else outputs["scores"]
-    best: NDArray[Any] = deciding.argmax(axis=1)
-    return best
-
-
 def _label_array(labels: Sequence[Label]) -> NDArray[Any]:
     """The labels as a tensor: of bool, int64, float64 or strings."""
     if all(isinstance(label, str) for label in labels):
@@ -238,9 +174,9 @@ def _info(model: BuiltModel, measured: Fidelity) -> VariantInfo:
     )
 
 
-def _golden_files(source: TableSource, exam: Exam) -> dict[str, bytes]:
+def _golden_files(source: TableSource, exam: Exam, *, with_labels: bool) -> dict[str, bytes]:
     """The golden samples of a bundle: tensors that go in, and the source's answers."""
-    usable = min(exam.count, _length(exam.rows)) if exam.count >= FEWEST_ROWS else _length(exam.rows)
+    usable = min(exam.count, length(exam.rows)) if exam.count >= FEWEST_ROWS else length(exam.rows)
     chosen = choose_rows(exam.answers, usable, GOLDEN)
     inputs: dict[str, NDArray[Any]] = {}
     outputs: dict[str, NDArray[Any]] = {}
@@ -251,6 +187,9 @@ def _golden_files(source: TableSource, exam: Exam) -> dict[str, bytes]:
             inputs[f"{index:04d}/{name}"] = tensor
         for name, numbers in exam.answers.numbers.items():
             outputs[f"{index:04d}/{name}"] = numbers[row : row + 1].astype(np.float64)
+        if with_labels:
+            label = _label_array(source.labels)[exam.answers.labels[row : row + 1]]
+            outputs[f"{index:04d}/label"] = label.astype(np.str_) if label.dtype.hasobject else label
     return {"inputs.npz": _packed(inputs), "outputs.npz": _packed(outputs)}
 
 
@@ -266,43 +205,26 @@ def _packed(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     return stream.getvalue()
 
 
-def _length(rows: Rows) -> int:
-    return len(next(iter(rows.values())))
-
-
-def _joined(first: Rows, second: Rows) -> Rows:
-    return {name: np.concatenate([values, second[name]]) for name, values in first.items()}
-
-
-def _accuracy(source: TableSource, labels: NDArray[Any], exam: Exam) -> float | None:
-    if exam.labels is None or not source.labels:
-        return None
-    texts = [label_text(name) for name in source.labels]
-    hits = sum(texts[found] == true for found, true in zip(labels.tolist(), exam.labels, strict=False))
-    return float(hits / exam.count)
-
-
-def _check_labels(request: Request, source: TableSource, labels: tuple[str, ...] | None) -> None:
-    """Labels of samples that are none of the model's are a mistake: another column, or another model."""
-    if labels is None or not source.labels:
-        return
-    known = {label_text(name) for name in source.labels}
-    if not known.intersection(labels):
-        listed = ", ".join(sorted(known)[:8])
-        raise InputError(
-            f"{request.samples}: column 'label': expected labels of the model ({listed}), found {labels[0]!r}"
-        )
-
-
 def _warnings(source: TableSource, exam: Exam, request: Request) -> Iterator[str]:
     if exam.origin == "generated":
         yield (
             f"no samples were given: fidelity was measured on {exam.count} made-up rows; "
             f"give real ones with --samples ROWS.csv"
         )
-    elif exam.count < FEWEST_ROWS:
+    if exam.refused:
+        yield (
+            f"the source refuses {exam.refused} of the made-up rows (numbers outside of what a step takes); the bundle "
+            f"answers such rows, with no answer of the source to compare"
+        )
+    if exam.origin == "samples" and exam.count < FEWEST_ROWS:
         given = "1 sample" if exam.count == 1 else f"{exam.count} samples"
         yield f"{given} cannot show much; give at least {FEWEST_ROWS}"
+    undecided = 0 if exam.answers.slack is None else int(np.isinf(exam.answers.slack).sum())
+    if undecided:
+        yield (
+            f"on {undecided} of {length(exam.rows)} rows several neighbours are equally near, and rounding decides "
+            f"which count: these are not compared"
+        )
     if source.framework == "scikit-learn" and source.version != (here := installed("scikit-learn")):
         yield f"made with scikit-learn {source.version} and compared with the answers of the installed {here}"
     if request.quantize_asked:

@@ -40,6 +40,10 @@ def compare_rows(source: Answers, outputs: Mapping[str, NDArray[Any]], labels: N
             changed &= ~(gap <= TIE * np.maximum(1.0, np.abs(deciding).max(axis=1, initial=0.0)))
     gaps = [_relative(expected, outputs[name], 1.0) for name, expected in source.numbers.items()]
     worst = np.max(gaps, axis=0) if gaps else np.zeros(len(labels))
+    if source.slack is not None:
+        undecided = np.isinf(source.slack)
+        changed &= ~undecided
+        worst = np.where(undecided, 0.0, worst)
     return Comparison(changed, worst, labels, outputs)
 
 
@@ -133,10 +137,11 @@ FIRM = 1e-3
 def _margins(source: Answers) -> NDArray[Any]:
     """float64 [n]: distance between the two best classes relative to the best; infinite where nothing is decided."""
     numbers = source.numbers.get(source.decided_by)
+    undecided = np.zeros(len(source.labels), bool) if source.slack is None else source.slack > 0
     if VALUES in source.numbers or numbers is None or numbers.shape[1] < 2:
-        return np.full(len(source.labels), np.inf)
+        return np.where(undecided, 0.0, np.inf)
     ordered = np.sort(-numbers if source.decided_by == "distances" else numbers, axis=1)
     with np.errstate(invalid="ignore"):
         margin = (ordered[:, -1] - ordered[:, -2]) / np.maximum(1.0, np.abs(ordered).max(axis=1))
-    known: NDArray[Any] = np.nan_to_num(margin, nan=0.0)
+    known: NDArray[Any] = np.where(undecided, 0.0, np.nan_to_num(margin, nan=0.0))
     return known

@@ -167,7 +167,7 @@ def _provenance(source: TextSource | ComposedText, sources: Sequence[Source]) ->
 def _warnings(
     source: TextSource | ComposedText, exam: Exam, outcome: tuple[Made, Sequence[tuple[Made, str]]], request: Request
 ) -> Iterator[str]:
-    questions, slack = exam.questions, exam.answers.slack
+    questions = exam.questions
     reference, left_out = outcome
     here = installed("scikit-learn")
     if source.version is not None and source.version != here:
@@ -179,11 +179,18 @@ def _warnings(
         )
     elif request.quantize and (few := too_few(questions.count, request.max_drop)):
         yield few
-    steep = 0 if slack is None else int((slack > TOLERANCE).sum())
-    if slack is not None and steep:
+    slack = np.zeros(0) if exam.answers.slack is None else exam.answers.slack
+    steep = slack[np.isfinite(slack) & (slack > TOLERANCE)]
+    if len(steep):
         yield (
-            f"{steep} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the source's own "
-            f"answer moves by up to {slack.max():.2g} with the rounding of its features"
+            f"{len(steep)} of {len(questions.texts)} texts lie on steps of the isotonic calibration, where the "
+            f"source's own answer moves by up to {steep.max():.2g} with the rounding of its features"
+        )
+    undecided = int(np.isinf(slack).sum())
+    if undecided:
+        yield (
+            f"on {undecided} of {len(questions.texts)} texts several neighbours are equally near, and rounding decides "
+            f"which count: these are not compared"
         )
     if reference.far:
         yield (

@@ -60,7 +60,7 @@ def categories_go_left(
 ) -> Steps:
     """Steps for a set of categories, which are whole numbers that columns hold as floats.
 
-    Numbers are cut off to whole ones: 2.9 is category 2, and -0.5 is category 0, but in float32 (of XGBoost) it is none.
+    Numbers are cut off to whole ones: 2.9 is category 2, and -0.5 is category 0, but for XGBoost it is none.
 
     Args:
         codes: int64 from 0, the categories that go left; right if ``rest_left``.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ortolan.model import TabularRegressor as TabularRegressor
     from ortolan.model import TextClassifier as TextClassifier
     from ortolan.model import TextRecognizer as TextRecognizer
+    from ortolan.model import TokenClassifier as TokenClassifier
     from ortolan.tasks.clustering import Cluster as Cluster
     from ortolan.tasks.image_classification import ImageClassification as ImageClassification
     from ortolan.tasks.image_to_text import RecognizedText as RecognizedText
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from ortolan.tasks.stream import Stream as Stream
     from ortolan.tasks.tabular import Regression as Regression
     from ortolan.tasks.text_classification import Classification as Classification
+    from ortolan.tasks.token_classification import Span as Span
+    from ortolan.tasks.token_classification import TokenClassification as TokenClassification
+    from ortolan.tasks.token_classification import TokenLabel as TokenLabel
 
 __version__ = "0.1.0"
 
@@ -57,12 +61,16 @@ _HOMES = {
     "RecognizedText": "ortolan.tasks.image_to_text",
     "Regression": "ortolan.tasks.tabular",
     "RunControl": "ortolan.engine.control",
+    "Span": "ortolan.tasks.token_classification",
     "Stream": "ortolan.tasks.stream",
     "Streamer": "ortolan.model",
     "TabularClassifier": "ortolan.model",
     "TabularRegressor": "ortolan.model",
     "TextClassifier": "ortolan.model",
     "TextRecognizer": "ortolan.model",
+    "TokenClassification": "ortolan.tasks.token_classification",
+    "TokenClassifier": "ortolan.model",
+    "TokenLabel": "ortolan.tasks.token_classification",
     "load": "ortolan.loading",
 }
 
@@ -83,12 +91,16 @@ __all__ = [
     "RecognizedText",
     "Regression",
     "RunControl",
+    "Span",
     "Stream",
     "Streamer",
     "TabularClassifier",
     "TabularRegressor",
     "TextClassifier",
     "TextRecognizer",
+    "TokenClassification",
+    "TokenClassifier",
+    "TokenLabel",
     "errors",
     "load",
 ]

@@ -20,6 +20,7 @@ from ortolan.model import (
     TabularRegressor,
     TextClassifier,
     TextRecognizer,
+    TokenClassifier,
 )
 from ortolan.records import replace
 from ortolan.types import Candidate, Plan, SessionConfig
@@ -32,6 +33,7 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 CLASSES: tuple[type[Model], ...] = (
     TextClassifier,
+    TokenClassifier,
     Clusterer,
     Embedder,
     TabularClassifier,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ortolan.tasks.stream import ChunkAnswer, Stream
     from ortolan.tasks.tabular import Regression
     from ortolan.tasks.text_classification import Classification
+    from ortolan.tasks.token_classification import TokenClassification
     from ortolan.types import Array, BoundSession, Fidelity, Plan, RunControl, Session, TensorSpec
 
 InputT = TypeVar("InputT")
@@ -211,6 +212,7 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
 
 if TYPE_CHECKING:
     _Classifying = AnsweringModel[str, Classification]
+    _TokenClassifying = AnsweringModel[str, TokenClassification]
     _Clustering = AnsweringModel[Any, Cluster]
     _Embedding = AnsweringModel[str, Vectors]
     _TabularClassifying = AnsweringModel[Row, Classification]
@@ -220,7 +222,7 @@ if TYPE_CHECKING:
     _Detecting = AnsweringModel[ImageLike, Detections]
     _Reading = AnsweringModel[ImageLike, RecognizedText]
 else:  # the answers' modules are imported by the task that is loaded, and only that one
-    _Classifying = _Clustering = _Embedding = AnsweringModel
+    _Classifying = _TokenClassifying = _Clustering = _Embedding = AnsweringModel
     _TabularClassifying = _TabularRegressing = _Streaming = AnsweringModel
     _ImageClassifying = _Detecting = _Reading = AnsweringModel
 
@@ -229,6 +231,12 @@ class TextClassifier(_Classifying):
     """Gives a text one of the labels it was trained on."""
 
     tasks = ("text-classification",)
+
+
+class TokenClassifier(_TokenClassifying):
+    """Finds the stretches of a text that have a label, such as names of persons and places, with their positions."""
+
+    tasks = ("token-classification",)
 
 
 class _ReadsTables(Model):

@@ -106,9 +106,10 @@ class Fidelity:
     """How far a variant's answers are from its source's.
 
     Args:
-        metric: what was compared: ``"label"`` (a decision changed), ``"cluster"``, ``"embedding"`` (a vector's
-            distance, see `ortolan.tasks.golden.embedding_distances`) or ``"tensor"`` (a number; both beyond tolerance).
-        n: number of samples compared.
+        metric: what was compared: ``"label"`` (a decision changed), ``"cluster"``, ``"token"`` (the label of one token
+            of the texts), ``"embedding"`` (a vector's distance, see `ortolan.tasks.golden.embedding_distances`) or
+            ``"tensor"`` (a number; both beyond tolerance).
+        n: number of samples compared; of tokens, those of all texts.
         drop: share of the samples whose decision changed, 0 to 1. Equal-score ties do not count as changed.
         interval: 95 % Wilson interval of ``drop``.
         worst: largest absolute difference of a compared number (probabilities where the model has them, otherwise

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfTransformer, TfidfVectorizer
-from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.feature_selection import RFE, SelectKBest, f_classif
 from sklearn.linear_model import LinearRegression, LogisticRegression, SGDClassifier
 from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import MaxAbsScaler, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 import ortolan
 from ortolan.bundle.directory import open_bundle
@@ -59,7 +63,7 @@ def assert_same_answers(report: ConversionReport, model: Any, texts: tuple[str, 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: make_pipeline(HashingVectorizer(n_features=1 << 14), LogisticRegression()),
+        lambda: make_pipeline(HashingVectorizer(n_features=1 << 10), LogisticRegression()),
         lambda: make_pipeline(HashingVectorizer(alternate_sign=False, norm=None), TfidfTransformer(), SGDClassifier()),
         lambda: make_pipeline(HashingVectorizer(n_features=256, alternate_sign=False), MultinomialNB()),
         lambda: make_pipeline(HashingVectorizer(analyzer="char_wb", ngram_range=(2, 3)), TfidfTransformer(), _log()),
@@ -116,6 +120,64 @@ def test_composed_classifiers(make: Callable[[], Any], corpus: Any, converted: C
     assert report.variants[0].fidelity is not None
     assert report.variants[0].fidelity.drop == 0
     assert_same_answers(report, model, (*corpus[0], *TEXTS))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RandomForestClassifier(10, random_state=0),
+        lambda: GradientBoostingClassifier(n_estimators=5, random_state=0),
+        lambda: MLPClassifier((6,), max_iter=40, random_state=0),
+        lambda: SVC(kernel="linear"),
+        lambda: SVC(),
+        lambda: VotingClassifier([("a", LogisticRegression()), ("b", MultinomialNB())], voting="soft"),
+        lambda: CalibratedClassifierCV(RandomForestClassifier(4, random_state=0), cv=2),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_any_model_over_features_of_words(make: Callable[[], Any], corpus: Any, converted: Convert) -> None:
+    """Trees, kernels and ensembles see the features that scikit-learn's see."""
+    model = make_pipeline(words(), make()).fit(*corpus)
+    report = converted(model, texts=corpus[0])
+    assert report.task == "text-classification"
+    assert_same_answers(report, model, (*corpus[0], *TEXTS))
+
+
+def test_models_without_tables_of_coefficients_have_no_smaller_variant(corpus: Any, converted: Convert) -> None:
+    """A forest's thresholds are as they are; nothing is tried, and nothing said."""
+    report = converted(make_pipeline(TfidfVectorizer(), RandomForestClassifier(3)).fit(*corpus), texts=corpus[0] * 2)
+    assert [variant.name for variant in report.variants] == ["fp64"]
+    assert report.warnings == ()
+
+
+def test_a_whole_pipeline_inside_another_model(corpus: Any, converted: Convert) -> None:
+    """Models whose members take texts themselves."""
+    members = [("a", make_pipeline(TfidfVectorizer(), LogisticRegression()))]
+    members.append(("b", make_pipeline(CountVectorizer(analyzer="char"), MultinomialNB())))
+    for model in (
+        VotingClassifier(members, voting="soft"),
+        CalibratedClassifierCV(make_pipeline(TfidfVectorizer(), LinearSVC()), cv=2),
+    ):
+        model.fit(*corpus)
+        assert_same_answers(converted(model, texts=corpus[0]), model, (*corpus[0], *TEXTS))
+
+
+def test_equally_near_neighbours_are_not_compared(corpus: Any, converted: Convert) -> None:
+    """Which of them count is decided by rounding; how many such texts there are is said, and none is golden."""
+    texts, labels = corpus[0][:21], corpus[1][:21]
+    labels = tuple(labels[i] if i % 2 else "other" for i in range(len(labels)))
+    model = make_pipeline(TfidfVectorizer(), KNeighborsClassifier(2)).fit(texts + texts, labels + corpus[1][:21])
+    report = converted(model, texts=texts)
+    assert any("several neighbours are equally near" in warning for warning in report.warnings)
+    with ortolan.load(report.bundle.path) as loaded:
+        assert loaded.check().drop == 0
+
+
+def test_a_selector_that_is_a_model_too(corpus: Any, converted: Convert) -> None:
+    """Recursive elimination has a ``predict`` of its own and is no second model."""
+    selector = RFE(LogisticRegression(), n_features_to_select=9, step=10)
+    model = make_pipeline(TfidfVectorizer(), selector, LogisticRegression()).fit(*corpus)
+    assert_same_answers(converted(model, texts=corpus[0]), model, (*corpus[0], *TEXTS))
 
 
 def test_composed_models_have_smaller_variants(corpus: Any, converted: Convert) -> None:

@@ -300,7 +300,7 @@ def test_an_input_that_no_set_feeds(of_sets):
     """All inputs of the model must be those of the sets."""
     session = SetsSession()
     session.inputs.append(TensorSpec("more", "int64", ("batch", 1)))
-    with pytest.raises(BundleError, match="expected the inputs first.ids, .*, found more too"):
+    with pytest.raises(BundleError, match=r"expected the inputs first\.ids, .*, found more too"):
         of_sets(session)
 
 

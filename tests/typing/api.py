@@ -74,6 +74,16 @@ def texts(classifier: ortolan.TextClassifier, clusterer: ortolan.Clusterer, embe
     assert_type(embedder.embed_batch(["a"], control=ortolan.RunControl()), NDArray[np.float32])
 
 
+def spans(classifier: ortolan.TokenClassifier) -> None:
+    answer = classifier.predict("Ada in London")
+    assert_type(answer, ortolan.TokenClassification)
+    assert_type(answer.spans, tuple[ortolan.Span, ...])
+    assert_type(answer.tokens[0], ortolan.TokenLabel)
+    assert_type(answer.spans[0].start, int)
+    assert_type(answer.truncated, bool)
+    assert_type(classifier.predict_batch(["a"]), list[ortolan.TokenClassification])
+
+
 def tables(
     classifier: ortolan.TabularClassifier, regressor: ortolan.TabularRegressor, grid: NDArray[np.float64]
 ) -> None:

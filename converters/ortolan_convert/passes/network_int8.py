@@ -22,7 +22,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ortolan_convert.passes.network_rewriter import Rewriter, stored
-from ortolan_convert.passes.quantizing import attribute, per_column, per_row, rounded, steps, weight_of
+from ortolan_convert.passes.quantizing import attribute, per_column, per_row, quantized, steps, weight_of
 from ortolan_convert.passes.smoothing import smoothed
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _narrow(
     """Weights as int8 times the scale of each channel."""
     scale = steps(weights, users[0].channels)
     constants = [
-        numpy_helper.from_array(rounded(weights / scale), f"{name}_int8"),
+        numpy_helper.from_array(quantized(weights, scale), f"{name}_int8"),
         numpy_helper.from_array(scale, f"{name}_scale"),
     ]
     made = [
@@ -98,7 +98,7 @@ class _Integers(Rewriter):
         """Rows of int8, times their scales."""
         scale = per_row(weights)
         ids, name = node.input[1], weight_of(node)
-        stored_rows = self.constant(f"{name}_rows", rounded(weights / scale))
+        stored_rows = self.constant(f"{name}_rows", quantized(weights, scale))
         # The row's axes stay: with ids [a, b] and rows [n, c] the scales are [a, b, 1].
         scales = self.constant(f"{name}_rows_scale", scale)
         wide = self.add("Cast", [self.add("Gather", [stored_rows, ids])], to=TensorProto.FLOAT)
@@ -110,7 +110,7 @@ class _Integers(Rewriter):
         if node.op_type == "Gemm" and attribute(node, "transB", 0):
             weights, name = weights.T, f"{name}_transposed"
         scale = per_column(weights)
-        stored_weights = self.constant(f"{name}_columns", rounded(weights / scale))
+        stored_weights = self.constant(f"{name}_columns", quantized(weights, scale))
         scales = self.constant(f"{name}_columns_scale", scale[0])
         zero = self.constant(f"{name}_columns_zero", np.zeros(weights.shape[1], np.int8))
         factor, factor_scale, factor_zero = self._factor(node.input[0])

@@ -18,6 +18,8 @@ SMALLEST = 4096
 """Weights with fewer numbers than this stay as they are."""
 LEVELS = 127
 """Largest integer used: symmetric, so that zero is exact."""
+_BLOCK = 1 << 24
+"""Numbers that are quantized at a time."""
 OLDEST_IR = 4
 """The first version of the file format in which an initializer need not be an input."""
 
@@ -116,8 +118,18 @@ def steps(weights: NDArray[np.float32], channels: tuple[int, ...]) -> NDArray[np
     """The value of one step of each channel, as a tensor that the weights can be divided by."""
     kept = {axis % weights.ndim for axis in channels}
     others = tuple(axis for axis in range(weights.ndim) if axis not in kept)
-    largest = np.abs(weights).max(axis=others, keepdims=True)
+    largest = np.maximum(weights.max(axis=others, keepdims=True), -weights.min(axis=others, keepdims=True))
     return np.where(largest > 0, largest / LEVELS, 1).astype(np.float32)
+
+
+def quantized(weights: NDArray[np.float32], scale: NDArray[np.float32]) -> NDArray[np.int8]:
+    """Weights in steps of a scale that they can be divided by; block by block, since weights may fill the memory."""
+    made = np.empty(weights.shape, np.int8)
+    rows = max(1, _BLOCK // max(weights[0].size, 1))
+    for start in range(0, len(weights), rows):
+        block = slice(start, start + rows)
+        made[block] = rounded(weights[block] / (scale[block] if len(scale) > 1 else scale))
+    return made
 
 
 def rounded(numbers: NDArray[Any]) -> NDArray[np.int8]:
@@ -133,6 +145,12 @@ def with_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     result = onnx.ModelProto()
     result.CopyFrom(model)
+    lift_constants(result)
+    return result
+
+
+def lift_constants(result: onnx.ModelProto) -> None:
+    """As `with_initializers`, in place."""
     for graph in graphs(result.graph):
         _lift(graph)
     constant = {tensor.name for tensor in result.graph.initializer}
@@ -143,7 +161,6 @@ def with_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
         del result.graph.input[:]
         result.graph.input.extend(copies)
     result.ir_version = max(result.ir_version, OLDEST_IR)
-    return result
 
 
 def _lift(graph: onnx.GraphProto) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
 import onnx
 
 from ortolan_convert.free_dims import axis_names
 
-_READ = 4096
-"""Constants below this many bytes may be shapes and axes, whose numbers shape inference needs."""
+_READ = 1024
+"""Constants of fewer numbers may be shapes and axes, which shape inference needs to know."""
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,10 @@ def _corrected_output(value: onnx.ValueInfoProto, inputs: Sequence[TensorSpec], 
     declared = _declared(value)
     sizes = [_sizes_fed(inputs, feeds) for feeds, _ in probes.asked]
     rank = len(shapes[0])
-    told = declared if declared is not None and len(declared) == rank else (None,) * rank
+    told: Sequence[int | str | None] = (None,) * rank
+    if declared is not None and len(declared) == rank:
+        # What is named after a dimension that one size works for is of that size.
+        told = [probes.stiff.get(axis, axis) if isinstance(axis, str) else axis for axis in declared]
     seen: Shape = tuple(
         _axis(f"{value.name}.{axis}", told[axis], [shape[axis] for shape in shapes], sizes) for axis in range(rank)
     )
@@ -159,7 +163,7 @@ def _contradicts_itself(model: onnx.ModelProto) -> bool:
     slim.graph.value_info.extend(model.graph.value_info)
     declared = {value.name for value in model.graph.input}
     for tensor in model.graph.initializer:
-        if tensor.ByteSize() < _READ:
+        if prod(tensor.dims) < _READ:
             slim.graph.initializer.append(tensor)
         elif tensor.name not in declared:
             # Of weights the shape alone is needed.

@@ -13,16 +13,16 @@ from onnx import inliner
 from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, SessionError
 from ortolan.types import SessionConfig
-from ortolan_convert.graph import IR_VERSION, OPSET
-from ortolan_convert.passes.quantizing import nodes, with_initializers
+from ortolan_convert.graph import OPSET
+from ortolan_convert.passes.quantizing import lift_constants, nodes
 from ortolan_convert.reference.declared import with_shapes_seen
-from ortolan_convert.reference.probes import SAME, probed
+from ortolan_convert.reference.probes import ANOTHER_OPSET, SAME, probed
 from ortolan_convert.reference.quantized import already_smaller
 from ortolan_convert.reference.simplify import simplified
 from ortolan_convert.reference.soundness import check_operators, check_weights, objections
 from ortolan_convert.reference.versions import at_supported_version, opset_of
 from ortolan_convert.sources.onnx_file import read_onnx
-from ortolan_convert.weight_file import BESIDE, write_files
+from ortolan_convert.weight_file import BESIDE, weight_bytes, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +100,7 @@ def refined(
     if model.functions:
         steps.take(inliner.inline_local_functions(model))
     made, reason = at_supported_version(steps.model)
-    if made is not None and not steps.take(made):
+    if made is not None and not steps.take(made, tolerance=ANOTHER_OPSET):
         reason = "what ONNX's converter makes of it answers otherwise"
     if reason is not None:
         versions = f"opset {opset_of(model)}, IR version {model.ir_version}"
@@ -153,14 +153,17 @@ class _Steps:
         path = next(iter(self._files.values())) if not self.changed else self._files["model.onnx"]
         return path, sum(file.stat().st_size for file in self._files.values())
 
-    def take(self, model: onnx.ModelProto, *, smaller: int | None = None) -> bool:
-        """Go on with another form of the model if it answers the same and, where asked, takes no more bytes."""
+    def take(self, model: onnx.ModelProto, *, smaller: int | None = None, tolerance: float = SAME) -> bool:
+        """Go on with another form of the model if it answers the same and, where asked, takes no more bytes.
+
+        Files of the form before are removed; the file that was given stays.
+        """
         self._count += 1
         directory = self._room / f"step-{self._count}"
         directory.mkdir()
         files = write_files(model, directory)
         size = sum(file.stat().st_size for file in files.values())
-        if (smaller is not None and size > smaller) or not self._same(files["model.onnx"]):
+        if (smaller is not None and size > smaller) or not self._same(files["model.onnx"], tolerance):
             _remove(files)
             return False
         if self.changed:
@@ -170,15 +173,14 @@ class _Steps:
 
     def move_weights(self) -> None:
         """Put large weights beside the graph, from where they are mapped into memory."""
-        inside = sum(tensor.ByteSize() for tensor in self.model.graph.initializer)
         path, _ = self.file()
-        if not self.changed and inside >= BESIDE and path.stat().st_size >= BESIDE:
+        if not self.changed and weight_bytes(self.model) >= BESIDE and path.stat().st_size >= BESIDE:
             self.take(self.model)
 
-    def _same(self, path: Path) -> bool:
+    def _same(self, path: Path, tolerance: float) -> bool:
         try:
             with closing(open_session(path, SessionConfig(threads=1))) as session:
-                return self._probes.unlike(session) <= SAME
+                return self._probes.unlike(session) <= tolerance
         except (ModelFileError, SessionError):
             return False
 
@@ -189,9 +191,9 @@ def _remove(files: Mapping[str, Path]) -> None:
 
 
 def for_passes(reference: Reference) -> onnx.ModelProto:
-    """The reference as passes take it: constants as initializers, versions that the variants' operators are in."""
-    model = with_initializers(loaded(reference.source))
-    model.ir_version = min(max(model.ir_version, 8), max(IR_VERSION, model.ir_version))
+    """The reference as passes take it: constants as initializers."""
+    model = loaded(reference.source)
+    lift_constants(model)
     return model
 
 

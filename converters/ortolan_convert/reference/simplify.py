@@ -31,6 +31,27 @@ onnx.save(onnxslim.slim(model), sys.argv[2])
 """
 
 
+SHRINKING = frozenset(
+    ("BatchNormalization", "Cast", "Constant", "ConstantOfShape", "Dropout", "Identity", "If", "Pad", "Shape", "Size")
+)
+"""Operators that often can go: folded into others, computed ahead, or without effect."""
+
+
+def may_shrink(model: onnx.ModelProto) -> bool:
+    """Whether there is anything that onnxslim might take away; starting it takes seconds."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    seen: set[bytes] = set()
+    for node in nodes(model.graph):
+        if node.op_type in SHRINKING or all(name in constant for name in node.input if name):
+            return True
+        same = onnx.NodeProto(op_type=node.op_type, domain=node.domain, input=node.input, attribute=node.attribute)
+        twice = same.SerializeToString(deterministic=True)
+        if twice in seen or (node.op_type in {"Reshape", "Transpose", "Unsqueeze", "Squeeze"} and len(seen) > 1):
+            return True
+        seen.add(twice)
+    return False
+
+
 def simplified(path: Path, model: onnx.ModelProto, size: int, room: Path) -> onnx.ModelProto | None:
     """The model with fewer nodes; None if onnxslim fails, takes too long or finds nothing.
 
@@ -40,7 +61,7 @@ def simplified(path: Path, model: onnx.ModelProto, size: int, room: Path) -> onn
         size: bytes of its files.
         room: an existing directory, for scratch files.
     """
-    if model.functions or size > LARGEST:
+    if model.functions or size > LARGEST or not may_shrink(model):
         return None
     target = room / "simplified.onnx"
     command = [sys.executable, "-c", _PROGRAM, str(path), str(target)]

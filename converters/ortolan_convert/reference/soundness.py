@@ -70,7 +70,10 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
             if reader is None or tensor.data_type not in _FLOATS:
                 continue
             numbers = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
-            bad = int(numbers.size - np.isfinite(numbers).sum())
+            # A sum is finite unless a number is not, or, seldom, it overflows.
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = numbers.sum(dtype=np.float64)
+            bad = 0 if np.isfinite(total) else int(numbers.size - np.isfinite(numbers).sum())
             if bad:
                 raise ConversionError(
                     f"{path}: weight {tensor.name!r} of {reader}: {bad} of {numbers.size} numbers are NaN or infinite; "

@@ -50,15 +50,11 @@ class BoostingTable:
                     f"{self.place}: column {self.names[column]!r} has categories that are neither all strings nor all "
                     "numbers"
                 )
-        twice = (
-            {name for name in self.names if self.names.count(name) > 1}
-            if len(set(self.names)) < len(self.names)
-            else set()
-        )
-        if twice:
-            raise UnsupportedError(
-                f"{self.place}: two columns are called {sorted(twice)[0]!r}; rename them and train again"
-            )
+        seen: set[str] = set()
+        for name in self.names:
+            if name in seen:
+                raise UnsupportedError(f"{self.place}: two columns are called {name!r}; rename them and train again")
+            seen.add(name)
 
     def is_strings(self, column: int) -> bool:
         """Whether a column holds categories that are strings."""

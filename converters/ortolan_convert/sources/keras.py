@@ -121,7 +121,7 @@ def _from_hdf5(path: Path) -> _Description:
         version = content.attrs.get("keras_version")
         if config is None:
             raise UnsupportedError(
-                f"{path}: no model_config: weights alone, or not written by Keras; save the whole model: model.save(...)"
+                f"{path}: no model_config: weights alone, or not of Keras; save the whole model: model.save(...)"
             )
         check_contained(content, path)
     texts = [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in (config, version)]

@@ -291,7 +291,7 @@ def _add_reads(tf: Any, graph: Any) -> None:
 
 
 def _as_float(array: Any) -> Any:
-    return array.astype(np.float32) if array.dtype.kind not in "f" else array
+    return array.astype(np.float32) if array.dtype.kind != "f" else array
 
 
 def _files(path: Path) -> tuple[Path, ...]:

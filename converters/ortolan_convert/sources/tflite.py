@@ -22,8 +22,25 @@ if TYPE_CHECKING:
 
     from ortolan_convert.network import Tensors
     from ortolan_convert.request import Request
-    from ortolan_convert.sources.tensorflow_lite.file import LiteModel
+    from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Subgraph
     from ortolan_convert.task_config import TaskConfig
+
+STEPS = 4
+"""Steps of a quantized output's scale that answers may be apart. TensorFlow Lite's own kernels (built-in, reference and
+XNNPACK) are up to 3 apart on networks of 2 to 17 layers: each rounds products in its own way."""
+ROUNDED = 0.02
+"""Tolerance where numbers are rounded to 8 bits within the graph: 5 steps of 256. Weights in int8 with numbers in
+float32 (dynamic range quantization) are among that: TensorFlow Lite rounds what it multiplies them with."""
+_HYBRID = frozenset(
+    [
+        "FULLY_CONNECTED",
+        "CONV_2D",
+        "DEPTHWISE_CONV_2D",
+        "BATCH_MATMUL",
+        "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        "TRANSPOSE_CONV",
+    ]
+)
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
@@ -40,6 +57,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
     with silenced():
         lite = read_lite(path)
         signature = _signature(lite, settings, request, path)
+        graph = lite.subgraphs[signature.subgraph]
         model = tidy(onnx_of(lite, signature, path))
         write_model(model, room)
         interpreter = _Interpreter.of(lite.content, signature, path)
@@ -51,7 +69,8 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         model=room / "model.onnx",
         ask=interpreter.ask,
         close=interpreter.close,
-        tolerance=_tolerance(lite, signature),
+        tolerance=_tolerance(graph),
+        steps=_steps(graph, signature),
     )
 
 
@@ -77,8 +96,30 @@ def _plain(name: str, kind: str, taken: set[str]) -> str:
     return candidate
 
 
-def _tolerance(lite: LiteModel, signature: Signature) -> float:
-    return TOLERANCE
+def _tolerance(graph: Subgraph) -> float:
+    """What numbers may differ by: more where TensorFlow Lite rounds numbers within the graph to 8 bits."""
+    quantized = any(graph.tensors[number].quantization for one in graph.operators for number in one.outputs)
+    return ROUNDED if quantized or any(_is_hybrid(graph, operator) for operator in graph.operators) else TOLERANCE
+
+
+def _is_hybrid(graph: Subgraph, operator: Operator) -> bool:
+    """Whether an operator takes integer weights and rounds what it multiplies them with when it runs."""
+    if operator.name not in _HYBRID or graph.tensors[operator.outputs[0]].dtype != "float32":
+        return False
+    weights = [graph.tensors[number] for number in operator.inputs[1:] if number >= 0]
+    return any(one.data is not None and one.dtype in {"int8", "uint8", "int4"} for one in weights)
+
+
+def _steps(graph: Subgraph, signature: Signature) -> dict[str, float]:
+    """`STEPS` of each quantized output, in its own unit."""
+    behind = {one.outputs[0]: one.inputs[0] for one in graph.operators if one.name == "DEQUANTIZE"}
+    steps: dict[str, float] = {}
+    for name, number in signature.outputs.items():
+        if graph.tensors[number].quantization is not None:
+            steps[name] = STEPS
+        elif number in behind and (quantization := graph.tensors[behind[number]].quantization) is not None:
+            steps[name] = STEPS * float(quantization.scales.max())
+    return steps
 
 
 @dataclass(slots=True)

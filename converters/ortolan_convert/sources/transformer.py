@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import io
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,9 +16,11 @@ import numpy as np
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, UnsupportedError
 from ortolan_convert.sources.huggingface import TOKENIZER
+from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import onnx
     from numpy.typing import NDArray
@@ -24,9 +29,27 @@ if TYPE_CHECKING:
 
 OPSET = 20
 """Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-HIDDEN, SCORES, PROBABILITIES = "last_hidden_state", "scores", "probabilities"
+MASK = "attention_mask"
+INPUTS = ("input_ids", MASK, "token_type_ids")
+HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
+    "last_hidden_state",
+    "sentence_embedding",
+    "scores",
+    "probabilities",
+    "logits",
+)
 _BATCH_TOKENS = 2048
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_CLASSES = {
+    "embedding": "AutoModel",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+}
+"""Task -> transformers' class that loads its models."""
+_BESIDE_TEXT = {"bbox", "xpath_tags_seq", "pixel_values", "entity_ids"}
+"""What models take that read pages or know entities; without it they would answer as if nothing stood anywhere."""
+_SAME = 1e-4
+"""What two ways to give a mask may differ by, relative to the larger of 1 and the largest number."""
 _OPTIONAL = ("pooler.", "embeddings.position_ids")
 """Parts that answers do not depend on: they may be missing in the file."""
 
@@ -41,6 +64,7 @@ class Transformer:
         tokenizer: of transformers, what the source framework uses.
         inputs: names of what the model takes of `INPUTS`.
         max_length: most tokens of a text.
+        head: of an embedding, the torch module of the layers after the pooling.
     """
 
     source: HuggingFaceSource
@@ -48,11 +72,20 @@ class Transformer:
     tokenizer: Any
     inputs: tuple[str, ...]
     max_length: int
+    head: Any = None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the graph's outputs."""
+        head = self.source.head
+        if head is not None:
+            return (VECTORS,) if head.pooling is None else (HIDDEN,)
+        return (SCORES, PROBABILITIES) if self.source.task == "text-classification" else (LOGITS,)
 
     @property
     def vocabulary(self) -> int:
         """Rows of the token embedding."""
-        return int(self.model.get_input_embeddings().num_embeddings)
+        return int(self.model.get_input_embeddings().weight.shape[0])
 
     def tokenizer_json(self) -> bytes:
         """The tokenizer for the runtime: the directory's own file, or what transformers makes of its other files."""
@@ -66,35 +99,57 @@ class Transformer:
         """float32 [n, d]: the source's own embeddings, pooled and normalized as sentence-transformers does."""
         import torch
 
-        def pooled(fed: dict[str, Any]) -> Any:
-            hidden = self.model(**fed).last_hidden_state
-            vectors = _pooled(hidden, fed["attention_mask"], str(self.source.pooling))
-            return torch.nn.functional.normalize(vectors, dim=1) if self.source.normalize else vectors
+        head: Any = self.source.head
 
-        return self._answers(texts, pooled)
+        def vectors(fed: dict[str, Any]) -> Any:
+            found = self.head(pooled(self.model(**fed).last_hidden_state, _mask(fed), head.poolings))
+            return torch.nn.functional.normalize(found, dim=1) if head.normalize else found
+
+        return np.stack(self._answers(self._tokenized(texts), vectors))
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """float32 [n, labels]: the source's own scores."""
-        return self._answers(texts, lambda fed: self.model(**fed).logits)
+        return np.stack(self._answers(self._tokenized(texts), lambda fed: self.model(**fed).logits))
 
-    def _answers(self, texts: Sequence[str], ask: Any) -> NDArray[np.float32]:
-        import torch
+    def token_logits(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        """For each text float32 [tokens, labels]: the source's own scores of its tokens, special ones left out."""
+        encoded = self._tokenized(texts)
+        found = self._answers(encoded, lambda fed: self.model(**fed).logits)
+        kept = []
+        for rows, special in zip(found, encoded["special_tokens_mask"], strict=True):
+            own = rows[-len(special) :] if self.tokenizer.padding_side == "left" else rows[: len(special)]
+            kept.append(own[np.array(special) == 0])
+        return kept
 
+    def _tokenized(self, texts: Sequence[str]) -> Any:
         if self.source.lower_case:
             texts = [text.lower() for text in texts]
-        encoded = self.tokenizer(list(texts), truncation=True, max_length=self.max_length)
+        return self.tokenizer(list(texts), truncation=True, max_length=self.max_length, return_special_tokens_mask=True)
+
+    def _answers(self, encoded: Any, ask: Any) -> list[NDArray[np.float32]]:
+        import torch
+
         lengths = [len(ids) for ids in encoded["input_ids"]]
-        order = sorted(range(len(texts)), key=lengths.__getitem__)
-        rows: list[Any] = [None] * len(texts)
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        rows: list[Any] = [None] * len(lengths)
         with torch.inference_mode():
             while order:
                 count = max(1, _BATCH_TOKENS // lengths[order[min(31, len(order) - 1)]])
+                if MASK not in self.inputs:  # nothing can be padded
+                    count = sum(lengths[i] == lengths[order[0]] for i in order[:count])
                 chosen, order = order[:count], order[count:]
                 part = {name: [encoded[name][i] for i in chosen] for name in self.inputs}
                 padded = self.tokenizer.pad(part, return_tensors="pt")
-                for i, row in zip(chosen, ask(dict(padded)).float().numpy(), strict=True):
+                try:
+                    answers = ask(dict(padded)).float().numpy()
+                except Exception as error:
+                    name = type(self.model).__name__
+                    raise ConversionError(
+                        f"{self.source.path}: {name} fails on texts of {lengths[chosen[-1]]} tokens: {one_line(error)}"
+                    ) from error
+                for i, row in zip(chosen, answers, strict=True):
                     rows[i] = row
-        return np.stack(rows)
+        return rows
 
     def export(self) -> onnx.ModelProto:
         """The model as an ONNX graph with free dimensions ``batch`` and ``sequence``, weights inside.
@@ -104,35 +159,54 @@ class Transformer:
         """
         import torch
 
-        module = _traced(self.model, self.inputs, classifier=self.source.task == "text-classification").eval()
         ids = torch.arange(14).reshape(2, 7) % self.vocabulary
         mask = torch.ones_like(ids)
         mask[1, 5:] = 0
-        example = (ids, mask, torch.zeros_like(ids))[: len(self.inputs)]
+        tensors = {"input_ids": ids, MASK: mask, "token_type_ids": torch.zeros_like(ids)}
+        example = tuple(tensors[name] for name in self.inputs)
+        module = self._traced_as_asked(example)
         batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
-        outputs = [HIDDEN] if self.source.task == "embedding" else [SCORES, PROBABILITIES]
-        with quiet():
-            try:
-                program = torch.onnx.export(
-                    module,
-                    example,
-                    dynamo=True,
-                    opset_version=OPSET,
-                    input_names=list(self.inputs),
-                    output_names=outputs,
-                    dynamic_shapes={"fed": tuple({0: batch, 1: sequence} for _ in example)},
-                    optimize=True,
-                    verbose=False,
-                )
-            except Exception as error:
-                reason = " ".join(str(error).split())[:300]
-                raise UnsupportedError(
-                    f"{self.source.path}: torch cannot export the model to ONNX: {reason}"
-                ) from error
-            if program is None:
-                raise UnsupportedError(f"{self.source.path}: torch exported nothing")
-            exported: onnx.ModelProto = program.model_proto
-            return exported
+        shapes = {"fed": tuple({0: batch, 1: sequence} for _ in example)}
+        model = exported(self.source.path, module, example, (self.inputs, self.outputs), shapes)
+        for spec in model.graph.input:
+            if any(dim.HasField("dim_value") for dim in spec.type.tensor_type.shape.dim):
+                name = type(self.model).__name__
+                raise UnsupportedError(f"{self.source.path}: torch exports {name} for texts of one length only")
+        return model
+
+    def _traced_as_asked(self, example: tuple[Any, ...]) -> Any:
+        """The module to export, with the mask in the cheapest form that gives the model's own answers.
+
+        Raises:
+            UnsupportedError: the model fails.
+        """
+        module = _traced(self, added=False).eval()
+        expected = self._first_output(module, example)
+        if MASK not in self.inputs:
+            return module
+        cheaper = _traced(self, added=True).eval()
+        try:
+            found = self._first_output(cheaper, example)
+        except UnsupportedError:
+            return module
+        if found.shape != expected.shape:
+            return module
+        if found.ndim == 3:  # padding's own numbers do not matter
+            kept = example[self.inputs.index(MASK)].bool()
+            found, expected = found[kept], expected[kept]
+        scale = max(1.0, float(expected.abs().max()))
+        return cheaper if float((found - expected).abs().max()) <= _SAME * scale else module
+
+    def _first_output(self, module: Any, example: tuple[Any, ...]) -> Any:
+        import torch
+
+        try:
+            with torch.inference_mode(), quiet():
+                found = module(*example)
+        except Exception as error:
+            name, reason = type(self.model).__name__, one_line(error)
+            raise UnsupportedError(f"{self.source.path}: {name} does not take plain texts: {reason}") from error
+        return found[0] if isinstance(found, tuple) else found
 
 
 def load_transformer(source: HuggingFaceSource) -> Transformer:
@@ -142,43 +216,133 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
         MissingPackageError: torch, transformers or another package is missing.
         ConversionError: the weights or the tokenizer are damaged or incomplete.
     """
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    _require()
-    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+    require_transformers()
+    import transformers
 
-    kind: Any = AutoModel if source.task == "embedding" else AutoModelForSequenceClassification
-    options = {"local_files_only": True, "trust_remote_code": source.remote_code}
+    model = loaded_model(source, getattr(transformers, _CLASSES[source.task]))
+    with quiet(), _loading(source):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source.path), **_options(source), use_fast=True)
+    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
+        lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
+        raise UnsupportedError(f"{source.path}: expected {lacks}")
+    taken = set(inspect.signature(model.forward).parameters)
+    if more := sorted(taken & _BESIDE_TEXT):
+        raise UnsupportedError(
+            f"{source.path}: {type(model).__name__} takes more than texts ({', '.join(more)}): cannot be converted"
+        )
+    # What the tokenizer gives, as far as the model takes it.
+    given = set(tokenizer.model_input_names) & taken
+    inputs = tuple(name for name in INPUTS if name in given)
+    if MASK in inputs and _padding_counts(model, inputs):
+        # Without a mask nothing is padded, here and on the device.
+        inputs = tuple(name for name in inputs if name != MASK)
+    head = None if source.head is None else built_layers(source.head.layers)
+    return Transformer(source, model, tokenizer, inputs, _max_length(source, tokenizer), head)
+
+
+def exported(
+    where: Path, module: Any, example: tuple[Any, ...], names: tuple[Sequence[str], Sequence[str]], shapes: Any
+) -> onnx.ModelProto:
+    """A torch module as an ONNX graph, weights inside.
+
+    Args:
+        where: for messages.
+        module: the module.
+        example: what it is called with.
+        names: of its inputs and of its outputs.
+        shapes: free dimensions, as ``torch.onnx.export`` takes them.
+
+    Raises:
+        UnsupportedError: torch cannot export it.
+    """
+    import torch
+
     with quiet():
         try:
-            # Attention written out exports to fewer operators, which onnxruntime fuses.
-            model, report = kind.from_pretrained(
-                str(source.path),
-                **options,
-                attn_implementation="eager",
-                dtype="float32",
-                use_safetensors=not source.pickled,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # reported below, by name
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(names[0]),
+                output_names=list(names[1]),
+                dynamic_shapes=shapes,
+                optimize=True,
+                verbose=False,
             )
-            tokenizer = AutoTokenizer.from_pretrained(str(source.path), **options, use_fast=True)
-        except OrtolanError:
-            raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            raise ConversionError(f"{source.path}: transformers cannot load it ({reason})") from error
+            reason = one_line(error.__cause__ or error)
+            raise UnsupportedError(f"{where}: torch cannot export the model to ONNX: {reason}") from error
+    if program is None:
+        raise UnsupportedError(f"{where}: torch exported nothing")
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def loaded_model(source: HuggingFaceSource, kind: Any) -> Any:
+    """The torch module of a directory, complete and in float32.
+
+    Raises:
+        ConversionError: the weights are damaged or incomplete.
+    """
+    with quiet(), _loading(source):
+        # Attention written out exports to fewer operators, which onnxruntime fuses.
+        model, report = kind.from_pretrained(
+            str(source.path),
+            **_options(source),
+            attn_implementation="eager",
+            dtype="float32",
+            use_safetensors=not source.pickled,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, by name
+        )
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(_OPTIONAL)]
     if missing or report.get("mismatched_keys"):
         names = ", ".join([*missing, *map(str, report.get("mismatched_keys") or ())][:5])
         raise ConversionError(f"{source.path}: the weights lack what the configuration asks for: {names}")
-    if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        lacks = "a tokenizer of the tokenizers package" if not tokenizer.is_fast else "a padding token"
-        raise UnsupportedError(f"{source.path}: expected {lacks}")
-    given = set(tokenizer.model_input_names)
-    inputs = tuple(name for name in INPUTS if name in given)
-    return Transformer(source, model.eval(), tokenizer, inputs, _max_length(source, tokenizer))
+    return model.eval()
 
 
-def _require() -> None:
+def _options(source: HuggingFaceSource) -> dict[str, bool]:
+    return {"local_files_only": True, "trust_remote_code": source.remote_code}
+
+
+@contextlib.contextmanager
+def _loading(source: HuggingFaceSource) -> Iterator[None]:
+    """Errors of transformers as one of ours."""
+    try:
+        yield
+    except OrtolanError:
+        raise
+    except Exception as error:
+        raise ConversionError(f"{source.path}: transformers cannot load it ({one_line(error)})") from error
+
+
+def _padding_counts(model: Any, inputs: tuple[str, ...]) -> bool:
+    """Whether a text's answers depend on the padding beside it, masked as it is: convolutions see it, for one."""
+    import torch
+
+    ids = torch.arange(7)[None] % int(model.get_input_embeddings().weight.shape[0])
+    mask = (torch.arange(7) < 5).long()[None]
+    tensors = {"input_ids": ids, MASK: mask, "token_type_ids": torch.zeros_like(ids)}
+    try:
+        with torch.inference_mode(), quiet():
+            padded, alone = (
+                model(**{name: tensors[name][:, :length] for name in inputs}).to_tuple()[0] for length in (7, 5)
+            )
+    except Exception as error:
+        name = type(model).__name__
+        raise UnsupportedError(f"{name} does not take plain texts: {one_line(error)}") from error
+    if padded.ndim == 3:
+        padded = padded[:, :5]
+    return padded.shape != alone.shape or not float((padded - alone).abs().max()) <= _SAME * max(
+        1.0, float(alone.abs().max())
+    )
+
+
+def require_transformers() -> None:
+    """Raise MissingPackageError where what loading a model takes cannot be imported."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     try:
         import onnxscript
         import safetensors
@@ -204,38 +368,52 @@ def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
     return longest
 
 
-def _pooled(hidden: Any, mask: Any, pooling: str) -> Any:
-    """[batch, sequence, d] to [batch, d], as the module Pooling of sentence-transformers."""
+def _mask(fed: Mapping[str, Any]) -> Any:
+    """[batch, sequence] of ones and zeros; all ones where the model takes no mask."""
     import torch
 
-    weights = mask[:, :, None].to(hidden.dtype)
-    if pooling == "mean":
-        return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
-    if pooling == "max":
-        return hidden.masked_fill(weights == 0, -1e9).max(1).values
-    positions = torch.arange(mask.shape[1]).expand_as(mask)
-    chosen = (positions * mask).argmax(1) if pooling == "last" else mask.argmax(1)
-    return hidden[torch.arange(len(hidden)), chosen]
+    return fed[MASK] if MASK in fed else torch.ones_like(fed["input_ids"])
 
 
-def _traced(model: Any, inputs: tuple[str, ...], *, classifier: bool) -> Any:
+def one_line(error: BaseException) -> str:
+    """What an error of a library says, for a message: without colors and line breaks, shortened."""
+    text = " ".join(_COLORS.sub("", str(error)).split())[:300]
+    return f"{type(error).__name__}: {text}"
+
+
+def _traced(transformer: Transformer, *, added: bool) -> Any:
+    """The module to export.
+
+    Args:
+        transformer: the model.
+        added: whether the mask is given in the form that attention adds, which spares the twenty operators of the
+            library's own way to make it; not all models take it.
+    """
     import torch
+
+    source, inputs = transformer.source, transformer.inputs
 
     class Traced(torch.nn.Module):  # type: ignore[misc]  # torch is optional, and so without types
-        """The model with the mask made plain, and the outputs that the task names."""
+        """The model with the outputs that the task names."""
 
         def __init__(self) -> None:
             super().__init__()
-            self.model = model
+            self.model = transformer.model
+            self.head = transformer.head
 
         def forward(self, *fed: Any) -> Any:
             named = dict(zip(inputs, fed, strict=True))
-            # In the form that attention adds: the library's own way to make it takes twenty operators.
-            mask = named["attention_mask"][:, None, None, :].to(torch.float32)
-            named["attention_mask"] = (1.0 - mask) * torch.finfo(torch.float32).min
+            mask = _mask(named)
+            if added:
+                numbers = mask[:, None, None, :].to(torch.float32)
+                named[MASK] = (1.0 - numbers) * torch.finfo(torch.float32).min
             found = self.model(**named)
-            if classifier:
+            if source.task == "text-classification":
                 return found.logits, torch.softmax(found.logits, dim=-1)
+            if source.head is None:
+                return found.logits
+            if source.head.pooling is None:
+                return self.head(pooled(found.last_hidden_state, mask, source.head.poolings))
             return found.last_hidden_state
 
     return Traced()
@@ -243,12 +421,12 @@ def _traced(model: Any, inputs: tuple[str, ...], *, classifier: bool) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Neither warnings nor progress bars of the libraries: what matters is reported as an error or by comparison."""
+    """Neither warnings, progress bars nor prints of the libraries: what matters is an error, or found by comparison."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     from transformers.utils import logging as library
 
     library.set_verbosity_error()
     library.disable_progress_bar()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
 """XGBoost's models, saved as JSON or UBJSON.
 
-XGBoost takes float32: ``float32(x) < float32(threshold)`` goes left. It sums in float32, the base score first, then tree
-after tree; what follows the sum is float32 too.
+XGBoost takes float32: ``float32(x) < float32(threshold)`` goes left. It sums in float32, the base score first, then
+tree after tree; what follows the sum is float32 too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.ubjson import read_ubjson
 from ortolan_convert.sources.xgboost_trees import read_categories, read_trees
 from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, largest
+from ortolan_convert.tree_answers import largest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -109,17 +109,14 @@ class XGBoostModel:
         """Add the nodes; gives the outputs by name."""
         link = self.objective.link
         sums = self.trees.float32_sums(graph, x)
-        if link == "logistic":
-            positive = _logistic_in_float32(graph, sums)
+        if link in ("logistic", "hinge"):
+            positive = _logistic_in_float32(graph, sums) if link == "logistic" else _positive(graph, sums)
             if not self.objective.classifies:
                 return {"values": positive}
             sides = (np.array([[-1, 1]], np.float32), np.array([1, 0], np.float32))
             numbers = graph.node("Gemm", positive, *map(graph.constant, sides), shape=(x.shape[0], 2))
         elif link == "softmax":
             numbers = graph.cast(graph.node("Softmax", graph.cast(sums, "float64"), axis=1), "float32")
-        elif link == "hinge":
-            both = graph.node("MatMul", sums, graph.constant(BOTH_SIDES.astype(np.float32)), shape=(x.shape[0], 2))
-            return {"scores": both, "label": largest(graph, both)}
         else:
             wide = graph.cast(sums, "float64")
             return {"values": graph.node("Exp", wide) if link == "exponential" else wide}
@@ -140,8 +137,6 @@ class XGBoostModel:
         if self.objective.link == "softmax":
             return Answers(columns.argmax(axis=1), {"probabilities": columns}, "probabilities")
         label = (columns[:, 0] > 0.5).astype(np.int64)
-        if self.objective.link == "hinge":
-            return Answers(label, {}, "label")
         shares = np.concatenate([np.float32(1) - columns.astype(np.float32), columns], axis=1)
         return Answers(label, {"probabilities": shares}, "probabilities")
 
@@ -167,7 +162,7 @@ def read_table_model(request: Request) -> TableSource:
         raise ConversionError(f"{path}: xgboost {xgboost.__version__} cannot read it: {first}") from None
     columns = model.table.columns(model.trees, infinite=False, closed=True)
     targets = tuple(f"target{i}" for i in range(model.trees.outputs)) if model.trees.outputs > 1 else ("target",)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if model.iterations:
         notes = (f"stopped early: the best {model.iterations} rounds count, as in XGBoost's scikit-learn classes",)
     return TableSource(
@@ -277,3 +272,9 @@ def _logistic_in_float32(graph: GraphBuilder, sums: Value) -> Value:
     power = graph.cast(graph.node("Neg", sums), "float64")
     below = graph.node("Add", graph.cast(graph.node("Exp", power), "float32"), graph.constant(np.ones(1, np.float32)))
     return graph.node("Reciprocal", below)
+
+
+def _positive(graph: GraphBuilder, sums: Value) -> Value:
+    """Float32 1 above 0, else 0."""
+    above = graph.node("Greater", sums, graph.constant(np.zeros(1, np.float32)), dtype="bool")
+    return graph.cast(above, "float32")

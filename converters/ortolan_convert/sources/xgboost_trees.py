@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _INVALID = 1 << 24
 
 
 def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
-    """The categories of columns, by position, as versions from 3.1 store them: text as offsets into bytes, or numbers."""
+    """The categories of columns by position, as versions from 3.1 store them: offsets into a text, or numbers."""
     booster = learner["gradient_booster"]
     model = booster.get("gbtree", booster).get("model") or {}
     found: dict[int, tuple[Any, ...]] = {}
@@ -37,7 +38,7 @@ def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
             ends = [int(end) for end in stored["offsets"]]
             if ends != sorted(ends) or not 0 <= ends[0] <= ends[-1] <= len(text):
                 raise ValueError("categories outside of their text")
-            found[column] = tuple(text[low:high].decode() for low, high in zip(ends, ends[1:], strict=False))
+            found[column] = tuple(text[low:high].decode() for low, high in pairwise(ends))
         else:
             found[column] = tuple(values.tolist())
     return found
@@ -100,6 +101,7 @@ def _tree(stored: Mapping[str, Any], table: BoostingTable, places: NDArray[Any],
     if ((column < 0) | (column >= len(places)))[~leaf].any():
         raise ValueError("a split of a column that does not exist")
     vector = int(stored["tree_param"]["size_leaf_vector"])
+    values: NDArray[Any]
     if vector > 1:
         # A leaf's right child is the number of its values.
         weights = np.asarray(stored["leaf_weights"], np.float64).reshape(-1, vector)

@@ -57,7 +57,7 @@ class VariantInfo:
     """What is known of a variant without opening its model.
 
     Args:
-        precision: e.g. ``"fp32"``, ``"int8"``.
+        precision: e.g. ``"fp32"``, ``"int8"``; ``"int8-weights"`` where weights alone are int8.
         providers: short names of the execution providers that may take it: none of its operators is known to be left
             out by them. Its fidelity was found on the CPU provider; on others it is for the golden samples to tell.
         min_onnxruntime: oldest version that runs it, e.g. ``"1.20.0"``.

@@ -38,6 +38,16 @@ def _labels(model: Any, inputs: Sequence[str]) -> Answers:
     return answers, [str(answer["label"]) for answer in answers]
 
 
+def _spans(model: Any, inputs: Sequence[str]) -> Answers:
+    """One line per text with its spans: label, text, and the positions of its first and after its last character."""
+    answers = [asdict(answer) for answer in model.predict_batch(list(_texts(inputs)))]
+    return answers, ["  ".join(map(_span, answer["spans"])) for answer in answers]
+
+
+def _span(found: Mapping[str, Any]) -> str:
+    return f"{found['label']} {found['text']!r} {found['start']}-{found['end']}"
+
+
 def _vectors(model: Any, inputs: Sequence[str]) -> Answers:
     vectors = [vector.tolist() for vector in model.predict_batch(list(_texts(inputs)))]
     return [{"vector": vector} for vector in vectors], [" ".join(f"{x:.6g}" for x in vector) for vector in vectors]
@@ -89,6 +99,7 @@ _ASKED: dict[str, Callable[[Any, Sequence[str]], Answers]] = {
     "tabular-classification": _table,
     "tabular-regression": _table,
     "text-classification": _labels,
+    "token-classification": _spans,
 }
 """Task -> what asks it; every other task takes tensors."""
 

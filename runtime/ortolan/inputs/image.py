@@ -71,7 +71,10 @@ class ImageEncoder:
                 f"an image of {width}x{height} pixels would become {placement.resized[0]}x{placement.resized[1]}, "
                 f"more than {self.config.max_pixels} pixels; crop it first"
             )
-        return placement if self.config.crop is None else cropped(placement, self.config.crop[1], self.config.crop[0])
+        if self.config.crop is None:
+            return placement
+        height, width = self.config.crop
+        return cropped(placement, width, height, self.config.crop_rounding)
 
     def normalized(self, image: NDArray[np.uint8]) -> Array:
         """The tensor of pixels [height, width, channels] that are the model's own in size and order."""

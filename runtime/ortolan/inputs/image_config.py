@@ -9,6 +9,7 @@
       dtype: float32           # or uint8
       resize: {to: shortest, size: 256, interpolation: bicubic}
       crop: [224, 224]         # [height, width] around the center
+      crop_rounding: nearest   # of half the difference, as torchvision; or down, as transformers
       scale: 0.00392156862745098
       mean: [0.485, 0.456, 0.406]
       std: [0.229, 0.224, 0.225]
@@ -34,13 +35,20 @@ from typing import TYPE_CHECKING, Literal, TypeVar, cast
 
 from ortolan.bundle.fields import Record, array, choice, integer, mismatch, number, optional
 from ortolan.errors import ManifestError
-from ortolan.inputs.image_geometry import Bounded, Exact, FixedHeight, Letterbox, Shortest, Unresized
+from ortolan.inputs.image_geometry import (
+    Bounded,
+    Exact,
+    FixedHeight,
+    Letterbox,
+    Shortest,
+    Unresized,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ortolan.bundle.fields import Convert
-    from ortolan.inputs.image_geometry import Resize
+    from ortolan.inputs.image_geometry import CropRounding, Resize
 
 T = TypeVar("T")
 
@@ -63,6 +71,7 @@ _KEYS = (
     "dtype",
     "resize",
     "crop",
+    "crop_rounding",
     "fill",
     "scale",
     "mean",
@@ -90,6 +99,7 @@ class ImageConfig:
             the nearest pixels count, as in OpenCV's ``resize``: ``bilinear`` is its ``INTER_LINEAR`` within 1,
             ``nearest`` its ``INTER_NEAREST_EXACT``; ``bicubic`` stays Pillow's, whose coefficient is -0.5, not -0.75.
         crop: (height, width) cut out around the center afterwards; None for no crop.
+        crop_rounding: how half of an odd difference is rounded.
         fill: color of what the image does not cover, 0 to 255 for each of the model's channels, before normalisation.
         scale: what pixels are multiplied with.
         mean: what is subtracted then, for each of the model's channels.
@@ -107,6 +117,7 @@ class ImageConfig:
     interpolation: Interpolation
     antialias: bool
     crop: tuple[int, int] | None
+    crop_rounding: CropRounding
     fill: tuple[float, ...]
     scale: float
     mean: tuple[float, ...]
@@ -166,6 +177,9 @@ def parse_image_config(config: Mapping[str, object], at: str = "task.config") ->
         interpolation=interpolation,
         antialias=antialias,
         crop=crop,
+        crop_rounding=cast(
+            "CropRounding", given_or(record, raw, "crop_rounding", choice(("nearest", "down")), "nearest")
+        ),
         fill=given_or(record, raw, "fill", array(number(0, 255), channels, channels), (0.0,) * channels),
         scale=given_or(record, raw, "scale", number(1e-9, 1e9), 1.0),
         mean=given_or(record, raw, "mean", array(number(-1e9, 1e9), channels, channels), (0.0,) * channels),

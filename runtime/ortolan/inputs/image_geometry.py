@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -156,14 +156,30 @@ class FixedHeight:
 Resize = Unresized | Exact | Shortest | Letterbox | Bounded | FixedHeight
 
 
-def cropped(placement: Placement, width: int, height: int) -> Placement:
-    """The same with a canvas of this size around its center, rounded as in torchvision's ``center_crop``."""
+CropRounding = Literal["nearest", "down"]
+
+
+def cropped(placement: Placement, width: int, height: int, rounding: CropRounding = "nearest") -> Placement:
+    """The same with a canvas of this size around its center.
+
+    Args:
+        placement: of the image.
+        width: of the canvas.
+        height: of the canvas.
+        rounding: what is done to half of an odd difference: to the nearest even number, as in torchvision's
+            ``center_crop``, or down, as in transformers'.
+    """
+    centered = _centered if rounding == "nearest" else _centered_down
     offset = (
-        placement.offset[0] + _centered(placement.canvas[0], width),
-        placement.offset[1] + _centered(placement.canvas[1], height),
+        placement.offset[0] + centered(placement.canvas[0], width),
+        placement.offset[1] + centered(placement.canvas[1], height),
     )
     return Placement(image=placement.image, resized=placement.resized, canvas=(width, height), offset=offset)
 
 
 def _centered(have: int, want: int) -> int:
     return -round((have - want) / 2) if have >= want else (want - have) // 2
+
+
+def _centered_down(have: int, want: int) -> int:
+    return -((have - want) // 2)

@@ -138,7 +138,13 @@ class TokenEncoder:
         return cls(read_tokenizer(config.tokenizer, read_asset), config)
 
     def encode(self, text: str) -> tuple[list[int], list[int]]:
-        """Ids and token types of a text, special tokens included, truncated as declared.
+        """Ids and token types of a text, special tokens included, truncated as declared; errors as for `encoding`."""
+        encoded = self.encoding(text)
+        ids: list[int] = encoded.ids
+        return ids, encoded.type_ids
+
+    def encoding(self, text: str) -> Any:
+        """The ``tokenizers.Encoding`` of a text: ids, and where in the text each token stands.
 
         Raises:
             InputError: a lone surrogate, which no tokenizer takes; or too many tokens where nothing is truncated.
@@ -157,7 +163,12 @@ class TokenEncoder:
             raise InputError(
                 f"expected a text of at most {self.config.max_length} tokens, found {len(ids)}; shorten or split it"
             )
-        return ids, encoded.type_ids
+        return encoded
+
+    @property
+    def continues_words(self) -> bool:
+        """Whether tokens within a word are spelled with a prefix of their own, as WordPiece does with ``##``."""
+        return bool(getattr(self._tokenizer.model, "continuing_subword_prefix", None))
 
     def largest_id(self) -> int:
         """The largest id that the tokenizer can give; -1 for an empty vocabulary. Slow: it lists all."""

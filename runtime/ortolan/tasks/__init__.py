@@ -27,10 +27,15 @@ TASKS = {
     "object-detection": "ortolan.tasks.object_detection:ObjectDetectionRunner",
     "tensor": "ortolan.tasks.tensor:TensorRunner",
     "text-classification": "ortolan.tasks.text_classification:TextClassificationRunner",
+    "token-classification": "ortolan.tasks.token_classification:TokenClassificationRunner",
 }
 """Where the runner of each task is; imported when a bundle of that task is opened."""
 
-EXPERIMENTAL = (("object-detection", "head", "boxes"), ("text-classification", "input", "tokens"))
+EXPERIMENTAL = (
+    ("object-detection", "head", "boxes"),
+    ("text-classification", "input", "tokens"),
+    ("token-classification", "input", "tokens"),
+)
 """What was tried with small generated models only, for want of a real one: task, part of its configuration, kind."""
 
 

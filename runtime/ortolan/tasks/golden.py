@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INPUTS_JSON, INPUTS_NPZ, OUTPUTS = "golden/inputs.json", "golden/inputs.npz", "golden/outputs.npz"
 EMBEDDINGS = "embeddings"
 """Name of the source's vectors among the golden outputs."""
+TOKENS, LENGTHS = "token_probabilities", "tokens"
+"""Names of the source's probabilities of all texts' tokens, one text after the other, and of their numbers."""
 
 MAX_UNPACKED = 1 << 30
 """Most bytes that the arrays of a golden file may have together."""
@@ -41,8 +43,8 @@ class Golden:
     Args:
         inputs: texts, or arrays by input name.
         outputs: per input the source's numbers by output name; for labels and clusters one row each; for embeddings the
-            vector under `EMBEDDINGS`.
-        labels: per input the index of the source's label or cluster; None for embeddings and tensors.
+            vector under `EMBEDDINGS`; for labels of tokens their probabilities [tokens, labels] under `TOKENS`.
+        labels: per input the index of the source's label or cluster; None for embeddings, tokens and tensors.
     """
 
     inputs: Sequence[Any]
@@ -72,6 +74,8 @@ def read_golden(bundle: Bundle) -> Golden:
         if vectors.ndim != 2 or len(vectors) != len(texts) or vectors.dtype.kind != "f":
             raise BundleError(f"{OUTPUTS}: expected a vector of floats for each of {len(texts)} texts")
         return Golden(texts, [{EMBEDDINGS: vector} for vector in vectors], None)
+    if outputs.keys() == {TOKENS, LENGTHS}:
+        return Golden(texts, _tokens_by_text(outputs, len(texts)), None)
     labels = outputs.pop("labels", np.zeros(0))
     if labels.shape != (len(texts),) or labels.dtype != np.int64:
         raise BundleError(f"{OUTPUTS}: expected labels int64[{len(texts)}], found {labels.dtype}{list(labels.shape)}")
@@ -88,8 +92,8 @@ def compare(runner: Runner, session: Session, golden: Golden, promised: Fidelity
     """Ask the golden inputs again and compare with the source's answers.
 
     A label counts as changed unless the source's own numbers for it and for the label answered here are less than
-    twice ``promised.tolerance`` apart. For embeddings (`embedding_distances`) and tensors a sample counts as changed
-    beyond the tolerance.
+    twice ``promised.tolerance`` apart, and so does the label of a token. For embeddings (`embedding_distances`) and
+    tensors a sample counts as changed beyond the tolerance.
 
     Raises:
         BundleError: the golden answers do not fit the model's outputs.
@@ -97,6 +101,8 @@ def compare(runner: Runner, session: Session, golden: Golden, promised: Fidelity
     """
     if golden.labels is None and golden.outputs and EMBEDDINGS in golden.outputs[0] and runner.metric == "embedding":
         return _compare_embeddings(runner, session, golden, promised)
+    if golden.labels is None and golden.outputs and TOKENS in golden.outputs[0] and runner.metric == "token":
+        return _compare_tokens(runner, session, golden, promised)
     if golden.labels is None:
         # Kept as tensors whatever the task: the model's own answers are compared.
         runner = TensorRunner(session)
@@ -135,6 +141,22 @@ def embedding_distances(found: Array, expected: Array) -> NDArray[np.float64]:
     return np.where(np.isfinite(distances), distances, np.inf)
 
 
+def changed_tokens(found: Array, expected: Array, tie: float) -> tuple[int, float]:
+    """Number of tokens with another label than the source's, and the largest difference of a probability.
+
+    Args:
+        found: [tokens, labels], probabilities.
+        expected: [tokens, labels], the source's.
+        tie: two labels whose probabilities are at most this far apart at the source are equal.
+    """
+    ours, theirs = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    if ours.shape != theirs.shape or not np.isfinite(ours).all():
+        return len(theirs), float("inf")
+    rows = np.arange(len(theirs))
+    gap = theirs[rows, theirs.argmax(axis=1)] - theirs[rows, ours.argmax(axis=1)]
+    return int((gap > tie).sum()), float(np.abs(ours - theirs).max(initial=0.0))
+
+
 def agrees(found: Fidelity, promised: Fidelity) -> bool:
     """Whether what `compare` found on a device is still the variant that was promised, and not a fault."""
     return found.drop == 0 and found.worst <= promised.tolerance
@@ -165,6 +187,25 @@ def _compare_embeddings(runner: Runner, session: Session, golden: Golden, promis
         changed += int((distances > promised.tolerance).sum())
         worst = max(worst, float(distances.max(initial=0.0)))
     return fidelity(runner.metric, len(golden.inputs), changed, worst, promised.inputs)
+
+
+def _compare_tokens(runner: Any, session: Session, golden: Golden, promised: Fidelity) -> Fidelity:
+    changed, worst, count = 0, 0.0, 0
+    for encoded in runner.encode(golden.inputs):
+        answers = runner.probabilities(session.run(encoded.feeds), encoded)
+        for row, found in zip(encoded.rows, answers, strict=True):
+            expected = golden.outputs[row][TOKENS]
+            others, difference = changed_tokens(found, expected, 2 * promised.tolerance)
+            changed, worst, count = changed + others, max(worst, difference), count + len(expected)
+    return fidelity(runner.metric, count, changed, worst, promised.inputs)
+
+
+def _tokens_by_text(outputs: Mapping[str, Array], texts: int) -> list[dict[str, Array]]:
+    rows, lengths = outputs[TOKENS], outputs[LENGTHS]
+    fits = rows.ndim == 2 and rows.dtype.kind == "f" and lengths.shape == (texts,) and lengths.dtype == np.int64
+    if not fits or int(lengths.min(initial=0)) < 0 or int(lengths.sum()) != len(rows):
+        raise BundleError(f"{OUTPUTS}: expected probabilities of the tokens of {texts} texts, and their numbers")
+    return [{TOKENS: part} for part in np.split(rows, np.cumsum(lengths)[:-1])] if texts else []
 
 
 def _margin(expected: Array, label: int, answered: int | None) -> float:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ortolan.types import Array, RunControl, Session
 
-Metric = Literal["label", "cluster", "tensor", "embedding"]
+Metric = Literal["label", "cluster", "tensor", "embedding", "token"]
 """What a task's Fidelity compares."""
 
 

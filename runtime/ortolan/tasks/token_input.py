@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class TokenInput:
         encoder: text to ids.
         dtypes: of the model's inputs, by name.
         """
-        self._encoder = encoder
+        self.encoder = encoder
         self._dtypes = dtypes
 
     @classmethod
@@ -68,31 +68,40 @@ class TokenInput:
 
     def one(self, text: str) -> dict[str, Array]:
         """The tensors of one text, without padding; as `ortolan.tasks.texts.TextTensors.one`."""
+        return self.encoded(text).feeds
+
+    def encoded(self, text: str) -> Encoded:
+        """The run for one text; its context is as that of `batches`."""
         check_text(text)
-        ids, types = self._encoder.encode(text)
+        encoding = self.encoder.encoding(text)
+        ids, types = encoding.ids, encoding.type_ids
         feeds: dict[str, Array] = {}
         for name, dtype in self._dtypes.items():
             if name == MASK:
                 feeds[name] = np.ones((1, len(ids)), dtype)
             else:
                 feeds[name] = np.array([ids if name == IDS else types], dtype)
-        return feeds
+        return Encoded(feeds, [0], [(text, encoding)])
 
     def batches(self, texts: Sequence[str]) -> Iterator[Encoded]:
-        """The runs for many texts: texts of similar length together; as `ortolan.tasks.texts.TextTensors.batches`."""
+        """The runs for many texts: texts of similar length together; as `ortolan.tasks.texts.TextTensors.batches`.
+
+        The context of a run has the text and its ``tokenizers.Encoding`` for each row.
+        """
         check_texts(texts)
         return self._batches(texts)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[Encoded]:
         for first, group in groups(texts):
-            encoded = [self._encoder.encode(text) for text in group]
-            order = sorted(range(len(encoded)), key=lambda i: len(encoded[i][0]))
-            lengths = [len(encoded[i][0]) for i in order]
+            encodings = [self.encoder.encoding(text) for text in group]
+            order = sorted(range(len(encodings)), key=lambda i: len(encodings[i]))
+            lengths = [len(encodings[i]) for i in order]
             start = 0
             while start < len(order):
                 stop = self._end_of_run(lengths, start)
                 rows = order[start:stop]
-                yield Encoded(self._padded([encoded[i] for i in rows]), [first + i for i in rows])
+                context = [(group[i], encodings[i]) for i in rows]
+                yield Encoded(self._padded([encodings[i] for i in rows]), [first + i for i in rows], context)
                 start = stop
 
     def _end_of_run(self, ascending: Sequence[int], start: int) -> int:
@@ -108,15 +117,15 @@ class TokenInput:
             stop += 1
         return stop
 
-    def _padded(self, encoded: Sequence[tuple[list[int], list[int]]]) -> dict[str, Array]:
-        config = self._encoder.config
-        width = max(len(ids) for ids, _ in encoded)
+    def _padded(self, encodings: Sequence[Any]) -> dict[str, Array]:
+        config = self.encoder.config
+        width = max(len(encoding) for encoding in encodings)
         fill = {IDS: config.pad_id, MASK: 0, TYPES: config.pad_type_id}
         feeds: dict[str, Array] = {}
         for name, dtype in self._dtypes.items():
-            array = np.full((len(encoded), width), fill[name], dtype)
-            for row, (ids, types) in enumerate(encoded):
-                at = slice(len(ids)) if config.padding == "right" else slice(width - len(ids), width)
-                array[row, at] = ids if name == IDS else 1 if name == MASK else types
+            array = np.full((len(encodings), width), fill[name], dtype)
+            for row, encoding in enumerate(encodings):
+                at = slice(len(encoding)) if config.padding == "right" else slice(width - len(encoding), width)
+                array[row, at] = encoding.ids if name == IDS else 1 if name == MASK else encoding.type_ids
             feeds[name] = array
         return feeds

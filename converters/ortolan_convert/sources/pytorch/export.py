@@ -13,7 +13,7 @@ from ortolan.errors import ModelFileError, ParityError, SessionError, Unsupporte
 from ortolan.types import SessionConfig
 from ortolan_convert.network import TOLERANCE
 from ortolan_convert.sources.pytorch import shapes
-from ortolan_convert.sources.pytorch.layers import explained, refuse_state
+from ortolan_convert.sources.pytorch.layers import explained
 from ortolan_convert.sources.pytorch.messages import one_line
 from ortolan_convert.sources.pytorch.trials import gap_between, output_shape, running_sizes, trials_of
 from ortolan_convert.weight_file import tidy, write_model
@@ -131,7 +131,6 @@ def _converted(network: TorchNetwork, program: Any) -> onnx.ModelProto:
     """An ExportedProgram's ONNX graph."""
     import torch
 
-    refuse_state(program, network.path)
     try:
         done = torch.onnx.export(
             program,

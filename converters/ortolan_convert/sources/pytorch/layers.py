@@ -38,21 +38,6 @@ def explained(error: Exception, exported: Any, path: Path) -> OrtolanError:
     return UnsupportedError(f"{path}: torch cannot export it to ONNX: {type(chain[-1]).__name__}: {reason}")
 
 
-def refuse_state(program: Any, path: Path) -> None:
-    """Refuse a program that keeps something between two runs.
-
-    Raises:
-        UnsupportedError: it changes buffers.
-    """
-    changed = sorted(set(program.graph_signature.buffers_to_mutate.values()))
-    if changed:
-        names = ", ".join(name.removeprefix("network.") for name in changed)
-        raise UnsupportedError(
-            f"{path}: it changes its own buffers when it runs ({names}); a state has to be an input and an output, and "
-            "layers in training mode have to be switched by .eval() before torch.export"
-        )
-
-
 def refuse_program(program: Any, path: Path) -> None:
     """Refuse an ExportedProgram with operators of training or of PyTorch's quantization.
 
@@ -135,7 +120,9 @@ def _layer(exported: Any, operator: str) -> str:
                 return _stack(node)
         return ""
     found = [name for name, part in exported.named_modules() if _has(part, operator)]
-    where = max(found, key=lambda name: name.count("."), default="").removeprefix("network").removeprefix(".")
+    where = (
+        max(found, key=lambda name: (bool(name), name.count(".")), default="").removeprefix("network").removeprefix(".")
+    )
     return f" (in the layer {where})" if where else ""
 
 

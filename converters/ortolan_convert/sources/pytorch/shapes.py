@@ -112,15 +112,18 @@ def missing_shapes(path: Path, parameters: Sequence[str]) -> UsageError:
 
 
 def sizes(inputs: Sequence[Input], usual: Mapping[str, int], other: int) -> dict[str, int]:
-    """A size for each free dimension: the usual one, else 2 for the first axis and ``other`` for the rest.
+    """A size for each free dimension: the usual one, else that of the known values, else a made-up one.
 
-    Exporters take sizes of 0 and 1 for fixed.
+    Batches are of 2, and so are first axes of which nothing is known; the rest is ``other``. Exporters take sizes of 0
+    and 1 for fixed.
     """
     found: dict[str, int] = {}
     for one in inputs:
         for axis, dim in enumerate(one.shape):
             if isinstance(dim, str):
-                found.setdefault(dim, max(2, usual.get(dim, 2 if axis == 0 else other)))
+                known = other if one.values is None else one.values.shape[axis]
+                size = 2 if dim == BATCH or (axis == 0 and one.values is None) else known
+                found.setdefault(dim, max(2, usual.get(dim, size)))
     return found
 
 

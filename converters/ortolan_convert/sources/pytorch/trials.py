@@ -45,12 +45,13 @@ def running_sizes(network: TorchNetwork, usual: Mapping[str, int]) -> dict[str, 
 
     Raises:
         ConversionError: there is none among those that are tried.
+        UnsupportedError: it keeps a state in buffers, or gives no tensors.
     """
     failure: Exception | None = None
     for other in OTHER_SIZES:
         dims = {name: _within(size, network, name) for name, size in shapes.sizes(network.inputs, usual, other).items()}
         try:
-            found = network.answers(shapes.examples(network.inputs, dims))
+            found = _answers_without_state(network, shapes.examples(network.inputs, dims))
         except UnsupportedError:
             raise
         except Exception as error:  # noqa: BLE001 - the network's own code may raise anything; reported below
@@ -124,6 +125,29 @@ def _trial(network: TorchNetwork, dims: Mapping[str, int], where: str) -> Trial:
     answers = {name: tensor.numpy() for name, tensor in network.answers(tensors).items()}
     feeds = {one.name: tensor.numpy() for one, tensor in zip(network.inputs, tensors, strict=True)}
     return Trial(dims, feeds, answers, where)
+
+
+def _answers_without_state(network: TorchNetwork, tensors: list[Any]) -> dict[str, Any]:
+    """The network's answers.
+
+    Raises:
+        UnsupportedError: it changed a buffer, so that the next answers are others.
+    """
+    import torch
+
+    before = {name: buffer.clone() for name, buffer in network.module.named_buffers()}
+    found = network.answers(tensors)
+    changed = [
+        name.removeprefix("network.")
+        for name, buffer in network.module.named_buffers()
+        if name in before and not torch.equal(buffer, before[name])
+    ]
+    if changed:
+        raise UnsupportedError(
+            f"{network.path}: it changes its own buffers when it runs ({', '.join(changed)}); a state has to be an "
+            "input and an output, and what is in training mode has to be switched by .eval() before it is exported"
+        )
+    return found
 
 
 def _within(size: int, network: TorchNetwork, name: str) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.sources.scikit_learn import features as parts
-from ortolan_convert.sources.scikit_learn.older import modernize
+from ortolan_convert.sources.scikit_learn.older import feature_count, modernize
 from ortolan_convert.sources.scikit_learn.registry import REFUSED, SEARCHES, key_of, predict_of, transform_of
 from ortolan_convert.sources.scikit_learn.steps import Fitted
 
@@ -97,7 +97,7 @@ def _check(fitted: Fitted, features: Features) -> None:
         raise ConversionError(f"{fitted.place}: {name} is not fitted; save it after training") from None
     except TypeError as error:
         raise UnsupportedError(f"{fitted.place}: {name} cannot be used: {error}") from None
-    wanted, found = getattr(fitted.model, "n_features_in_", None), parts.width(features)
+    wanted, found = feature_count(fitted.model), parts.width(features)
     if wanted is not None and wanted != found:
         raise ConversionError(
             f"{fitted.place}: {name} takes {wanted} features, but what comes before it gives {found}; "
@@ -175,6 +175,8 @@ def column_transformer(graph: GraphBuilder, fitted: Fitted, features: Features) 
         if not isinstance(step, str):
             chosen = transformed(graph, Fitted(step, f"{fitted.place}, part {name!r}"), chosen)
         made += _weighted(graph, chosen, weights.get(name))
+    if not getattr(fitted.model, "sparse_output_", False):
+        made = [part.with_zeros() if isinstance(part, parts.Scalable) else part for part in made]
     return tuple(made)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ortolan.errors import UnsupportedError
+from ortolan.errors import ConversionError
 from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source, whole
 from ortolan_convert.sources.scikit_learn.text_composed import ComposedText, read_composed_text
@@ -43,11 +43,11 @@ def _of_texts(artifacts: Sequence[Artifact]) -> TextSource | ComposedText | None
 
     A vectorizer and a linear model become a graph of their own, which is much faster than the steps one by one.
     """
-    refusal: UnsupportedError | None = None
+    refusal: ConversionError | None = None
     if takes_texts(artifacts):
         try:
             return read_text_source(artifacts)
-        except UnsupportedError as error:
+        except ConversionError as error:
             refusal = error
     elif not takes_texts_alone(whole(artifacts).model):
         return None
@@ -55,7 +55,7 @@ def _of_texts(artifacts: Sequence[Artifact]) -> TextSource | ComposedText | None
         raise refusal
     try:
         return read_composed_text(artifacts)
-    except UnsupportedError:
+    except ConversionError:
         if refusal is not None and is_linear(artifacts):
             raise refusal from None
         raise

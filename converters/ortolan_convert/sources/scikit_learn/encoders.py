@@ -31,13 +31,15 @@ class Categories:
 
     Args:
         values: str, or float64.
-        missing: what stands for a missing value among them (None, NaN); None if nothing does.
+        has_missing: whether a missing value is among them.
+        missing: what stands for it: None or NaN.
         codes: float64 [n + 1, m]: for an unknown value, then for each category, the missing one last.
         is_text: whether they are strings.
         closed: whether the encoder refuses an unknown value.
     """
 
     values: tuple[Any, ...]
+    has_missing: bool
     missing: Any
     codes: NDArray[Any]
     is_text: bool
@@ -77,6 +79,7 @@ def _asked(fitted: Fitted) -> list[Categories]:
         found.append(
             Categories(
                 values=tuple(one[i] if is_text else float(one[i]) for i in order),
+                has_missing=bool(holes),
                 missing=one[holes[0]] if holes else None,
                 codes=np.concatenate([block[:1], block[1:][[*order, *holes]]]),
                 is_text=is_text,
@@ -85,8 +88,6 @@ def _asked(fitted: Fitted) -> list[Categories]:
         )
         if len(holes) > 1:
             raise UnsupportedError(f"{fitted.place}: both None and NaN are categories of a column")
-        if holes and one[holes[0]] is not None:
-            continue
     return found
 
 
@@ -149,10 +150,8 @@ def _note(fitted: Fitted, features: Features, place: int, known: Categories) -> 
                 f"use another value"
             )
         return
-    if known.missing is None or isinstance(known.missing, float):
-        column.none = np.nan
-    if known.is_text and None in fitted.model.categories_[place]:
-        column.none = None
+    if known.has_missing:
+        column.none = known.missing
     column.values.extend(known.values)
     column.closed = column.closed or known.closed
 
@@ -169,7 +168,7 @@ def _text_number(graph: GraphBuilder, fitted: Fitted, features: Features, place:
     value = parts.string_column(graph, features, place)
     if value is None:
         raise UnsupportedError(f"{fitted.place}: feature {place} has strings as categories, but numbers reach it")
-    names = [*known.values, *([MISSING] if len(known.codes) > len(known.values) + 1 else [])]
+    names = [*known.values, *([MISSING] if known.has_missing else [])]
     if MISSING in known.values:
         raise UnsupportedError(f"{fitted.place}: {MISSING!r} is among the categories, which bundles keep for None")
     return graph.node(
@@ -191,7 +190,7 @@ def _number(graph: GraphBuilder, fitted: Fitted, features: Features, place: int,
         equal = graph.cast(compared(graph, "Equal", value, np.array(known.values, np.float64)), "int64")
         order = graph.constant(np.arange(1, len(known.values) + 1, dtype=np.int64))
         terms.append(reduced(graph, "ReduceSum", graph.node("Mul", equal, order)))
-    if len(known.codes) > len(known.values) + 1:
+    if known.has_missing:
         missing = graph.cast(graph.node("IsNaN", value, dtype="bool"), "int64")
         last = graph.constant(np.array([len(known.values) + 1], np.int64))
         terms.append(graph.node("Mul", missing, last))

@@ -258,9 +258,10 @@ def one_vs_one(graph: GraphBuilder, fitted: Fitted, features: Features) -> Predi
     shrunk = binary(graph, "Div", sums, binary(graph, "Mul", binary(graph, "Add", graph.node("Abs", sums), 1.0), 3.0))
     scores = graph.node("Add", votes, shrunk)
     if count == 2:
-        # scikit-learn's decision function of two classes is the second one's; its label compares that with 0.
+        # Of two classes the decision function is the second one's. Votes of models without one end at a half.
         second = columns(graph, scores, [1])
-        label = flat(graph, graph.cast(compared(graph, "Greater", second, 0.0), "int64"))
+        threshold = 0.0 if hasattr(model.estimators_[0], "decision_function") else 0.5
+        label = flat(graph, graph.cast(compared(graph, "Greater", second, threshold), "int64"))
         return Prediction(scores=both_sides(graph, second), label=label, by_scores=True)
     return Prediction(scores=scores, by_scores=True)
 

@@ -184,7 +184,7 @@ class Strings:
 
 @runtime_checkable
 class Scalable(Protocol):
-    """A part that can be multiplied and stays what it is."""
+    """A part of few numbers among many zeros, that can be multiplied and stays what it is."""
 
     @property
     def width(self) -> int:
@@ -192,6 +192,14 @@ class Scalable(Protocol):
 
     def scaled(self, factors: NDArray[Any]) -> Part:
         """The features multiplied by float64 [width]."""
+
+    def with_zeros(self) -> Part:
+        """The same where scikit-learn stores all of it."""
+
+
+def leave_zeros_out(features: Features) -> bool:
+    """Whether scikit-learn stores the features without their zeros: a single such part makes all of them so."""
+    return any(getattr(part, "leaves_zeros_out", False) for part in features)
 
 
 def is_sparse(features: Features) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
 from ortolan_convert.sources.scikit_learn.trees import matrix
 from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, softmax
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan_convert.graph import GraphBuilder, Value
-    from ortolan_convert.sources.scikit_learn.steps import Features, Fitted, Predict
+    from ortolan_convert.sources.scikit_learn.steps import Features, Fitted
 
 _EXPONENTIAL = ("poisson", "gamma")
 """Losses whose predictions are the exponential of what is summed."""
@@ -27,14 +28,14 @@ _EXPONENTIAL = ("poisson", "gamma")
 
 def _raw(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]."""
-    x = matrix(graph, features)
-    width = cast("int", x.shape[1])
+    width = parts.width(features)
     columns, categories = _columns(fitted, width)
     stages = fitted.model._predictors  # noqa: SLF001 - its only name
     trees = [_tree(one, columns, categories) for stage in stages for one in stage]
     base = np.asarray(fitted.model._baseline_prediction, np.float64).reshape(-1)  # noqa: SLF001 - its only name
     outputs = [output for stage in stages for output in range(len(stage))]
-    return joined(trees, outputs, base, fitted.place, features=width).sums(graph, x, mixed)
+    ensemble = joined(trees, outputs, base, fitted.place, features=width)
+    return ensemble.sums(graph, matrix(graph, features, ensemble), mixed)
 
 
 def _columns(fitted: Fitted, width: int) -> tuple[NDArray[Any], Mapping[int, NDArray[Any]]]:
@@ -100,10 +101,3 @@ def regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Predic
     """HistGradientBoostingRegressor."""
     raw = _raw(graph, fitted, features)
     return Prediction(values=graph.node("Exp", raw) if fitted.model.loss in _EXPONENTIAL else raw)
-
-
-MODELS: Mapping[str, Predict] = {
-    "HistGradientBoostingClassifier": classifier,
-    "HistGradientBoostingRegressor": regressor,
-}
-"""By the name of the class."""

@@ -15,6 +15,7 @@ from ortolan_convert.table import MISSING
 
 if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder, Value
+    from ortolan_convert.sources.scikit_learn.features import RawColumn
     from ortolan_convert.sources.scikit_learn.steps import Features, Part
 
 
@@ -54,14 +55,29 @@ def _strings(graph: GraphBuilder, fitted: Fitted, features: Features) -> Feature
             raise UnsupportedError(f"{fitted.place}: feature {place} had no value when it was fitted")
         column = parts.origin(features, place)
         if column is not None:
-            column.none = None if model.missing_values is None else np.nan
             column.values.append(fill)
-        missing = model.missing_values if isinstance(model.missing_values, str) else MISSING
-        hole = compared(graph, "Equal", value, np.array([missing], object))
-        made.append(where(graph, hole, np.array([fill], object), value))
+            if model.missing_values is None:
+                column.none = None
+        missing = _missing_string(model, column)
+        if missing is not None:
+            hole = compared(graph, "Equal", value, np.array([missing], object))
+            value = where(graph, hole, np.array([fill], object), value)
+        made.append(value)
     origins = tuple(parts.origin(features, place) for place in range(len(made)))
     found: Features = (parts.Strings(tuple(made), origins),)
     return (*found, *missing_indicator(graph, _inner(fitted), features)) if model.add_indicator else found
+
+
+def _missing_string(model: Any, column: RawColumn | None) -> str | None:
+    """What of a graph's strings is missing to the imputer.
+
+    None if nothing is: an imputer that looks for NaN passes None on, which the training data had if a later step has it
+    among its categories.
+    """
+    if isinstance(model.missing_values, str):
+        return model.missing_values
+    passed_on = column is not None and column.none is None and model.missing_values is not None
+    return None if passed_on else MISSING
 
 
 def _inner(fitted: Fitted) -> Fitted:
@@ -75,8 +91,10 @@ def missing_indicator(graph: GraphBuilder, fitted: Fitted, features: Features) -
     for place in np.asarray(model.features_).tolist():
         value = parts.string_column(graph, features, place) if _reads_strings(model, features, place) else None
         if value is not None:
-            missing = model.missing_values if isinstance(model.missing_values, str) else MISSING
-            hole = compared(graph, "Equal", value, np.array([missing], object))
+            missing = _missing_string(model, parts.origin(features, place))
+            hole = compared(graph, "Equal", value, np.array([MISSING if missing is None else missing], object))
+            if missing is None:
+                hole = graph.node("And", hole, graph.node("Not", hole))
         else:
             hole = _holes(graph, parts.dense(graph, parts.select(graph, features, [place])), model.missing_values)
         made.append(graph.cast(hole, "float64"))

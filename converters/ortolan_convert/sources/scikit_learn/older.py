@@ -26,6 +26,17 @@ def modernize(estimator: Any) -> None:
         estimator.classes_ = estimator._label_binarizer.classes_  # noqa: SLF001 - where older versions have it
 
 
+def feature_count(estimator: Any) -> int | None:
+    """How many features an estimator takes; None if it does not say.
+
+    CatBoost 1.2 forgets it when it is pickled, and says 0; it knows the features' names.
+    """
+    count = getattr(estimator, "n_features_in_", None)
+    if count == 0:
+        count = len(getattr(estimator, "feature_names_", ())) or None
+    return None if count is None else int(count)
+
+
 def is_former_one_vs_rest(model: Any) -> bool:
     """Whether this is a logistic regression of several classes with one-vs-rest probabilities, gone since 1.8."""
     if not type(model).__name__.startswith("LogisticRegression") or len(model.classes_) == 2:

@@ -76,26 +76,16 @@ TRANSFORMS: Mapping[str, str] = {
 }
 """Class -> ``module:function``, the module below this package."""
 
-_CHOOSE = "text_steps:choose"
 SPARSE: Mapping[str, str] = {
     "Binarizer": "text_steps:binarize",
-    "GenericUnivariateSelect": _CHOOSE,
     "MaxAbsScaler": "text_steps:scale",
     "Normalizer": "text_steps:normalize",
     "RobustScaler": "text_steps:scale",
-    "SelectFdr": _CHOOSE,
-    "SelectFpr": _CHOOSE,
-    "SelectFromModel": _CHOOSE,
-    "SelectFwe": _CHOOSE,
-    "SelectKBest": _CHOOSE,
-    "SelectPercentile": _CHOOSE,
     "StandardScaler": "text_steps:scale",
     "TfidfTransformer": "text_steps:weigh",
-    "TruncatedSVD": "text_steps:reduce_by_svd",
-    "VarianceThreshold": _CHOOSE,
 }
-"""Of transformers that keep features sparse where some of them are features of words: the same, in place of
-:data:`TRANSFORMS`. Of the others, `dense` makes columns of such features too."""
+"""Of transformers that can keep features sparse: what does so where some features are of words, in place of the row in
+:data:`TRANSFORMS`. The others select, multiply, or make them dense."""
 
 MODELS: Mapping[str, str] = {
     "Pipeline": "compose:pipeline_prediction",
@@ -171,10 +161,35 @@ MODELS: Mapping[str, str] = {
     "CalibratedClassifierCV": "wrappers:calibrated_classifier",
     "FrozenEstimator": "wrappers:frozen_model",
     "TransformedTargetRegressor": "wrappers:transformed_target",
+    "_ConstantPredictor": "wrappers:constant_classifier",
     "DummyClassifier": "wrappers:dummy_classifier",
     "DummyRegressor": "wrappers:dummy_regressor",
     "KMeans": "clusters:k_means",
     "MiniBatchKMeans": "clusters:k_means",
+    "DecisionTreeClassifier": "trees:tree_classifier",
+    "DecisionTreeRegressor": "trees:tree_regressor",
+    "ExtraTreeClassifier": "trees:tree_classifier",
+    "ExtraTreeRegressor": "trees:tree_regressor",
+    "RandomForestClassifier": "trees:forest_classifier",
+    "RandomForestRegressor": "trees:forest_regressor",
+    "ExtraTreesClassifier": "trees:forest_classifier",
+    "ExtraTreesRegressor": "trees:forest_regressor",
+    "GradientBoostingClassifier": "trees:boosting_classifier",
+    "GradientBoostingRegressor": "trees:boosting_regressor",
+    "IsolationForest": "trees:isolation_forest",
+    "HistGradientBoostingClassifier": "hist_gradient_boosting:classifier",
+    "HistGradientBoostingRegressor": "hist_gradient_boosting:regressor",
+    "xgboost.XGBClassifier": "boosting:xgboost_model",
+    "xgboost.XGBRegressor": "boosting:xgboost_model",
+    "xgboost.XGBRFClassifier": "boosting:xgboost_model",
+    "xgboost.XGBRFRegressor": "boosting:xgboost_model",
+    "xgboost.XGBRanker": "boosting:xgboost_model",
+    "lightgbm.LGBMClassifier": "boosting:lightgbm_model",
+    "lightgbm.LGBMRegressor": "boosting:lightgbm_model",
+    "lightgbm.LGBMRanker": "boosting:lightgbm_model",
+    "catboost.CatBoostClassifier": "boosting:catboost_model",
+    "catboost.CatBoostRegressor": "boosting:catboost_model",
+    "catboost.CatBoostRanker": "boosting:catboost_model",
 }
 """Class -> ``module:function``, the module below this package."""
 
@@ -247,7 +262,7 @@ def _function(table: Mapping[str, str], estimator: object, place: str, what: str
     if key is None or key not in table:
         kind = type(estimator)
         why = f": {REFUSED[key]}" if key is not None and key in REFUSED else ""
-        known = "" if why else f"; known {what}: {', '.join(sorted(table))}"
+        known = "" if why else f"; known {what}: {', '.join(sorted(name for name in table if name[0] != '_'))}"
         raise UnsupportedError(f"{place}: {kind.__module__}.{kind.__qualname__} is not supported{why}{known}")
     module, _, function = table[key].partition(":")
     return getattr(import_module(f"{_HERE}.{module}"), function)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
+from ortolan_convert.sources.scikit_learn.registry import key_of
 from ortolan_convert.sources.scikit_learn.text_pipeline import takes_texts_alone
+from ortolan_convert.sources.scikit_learn.ties import twins_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 CHUNK = 1000
 """Rows that are asked at once."""
+MOVED = 1e-7
+"""What moving the training data by a trifle changes of a number, relative to it, where nothing is tied."""
 
 
 class TableAnswers:
@@ -38,6 +43,7 @@ class TableAnswers:
 
     def __init__(self, fitted: Fitted, columns: Sequence[RawColumn], prediction: Prediction) -> None:
         self._model = fitted.model
+        self._twins = twins_of(fitted.model)
         self._place = fitted.place
         self._columns = columns
         self._wanted = prediction
@@ -74,9 +80,24 @@ class TableAnswers:
         Raises:
             ConversionError: the model refuses them.
         """
+        found = self._of(self._model, rows)
+        if not self._twins:
+            return found
+        # Where rounding decides which neighbours count, there is no answer to reach.
+        slack = np.zeros(len(found.labels))
+        for twin in self._twins:
+            other = self._of(twin, rows)
+            differs = other.labels != found.labels
+            for name, numbers in found.numbers.items():
+                gap = np.abs(other.numbers[name] - numbers)
+                differs |= (gap > MOVED * np.maximum(1.0, np.abs(numbers))).any(axis=1)
+            slack[differs] = np.inf
+        return replace(found, slack=slack)
+
+    def _of(self, model: Any, rows: Rows) -> Answers:
         count = len(next(iter(rows.values())))
         parts = [
-            self._asked({name: values[start : start + CHUNK] for name, values in rows.items()})
+            self._asked(model, {name: values[start : start + CHUNK] for name, values in rows.items()})
             for start in range(0, count, CHUNK)
         ]
         return Answers(
@@ -88,24 +109,24 @@ class TableAnswers:
     def refuses(self, rows: Rows) -> bool:
         """Whether the model takes such rows not."""
         try:
-            self.ask(rows)
+            self._of(self._model, rows)
         except ConversionError:
             return True
         return False
 
-    def _asked(self, rows: Rows) -> Answers:
+    def _asked(self, model: Any, rows: Rows) -> Answers:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                return self._answers(self._table(rows))
+                return self._answers(*_last(model, self._table(rows)))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, FloatingPointError) as error:
             raise ConversionError(
                 f"{self._place}: {type(self._model).__name__} does not answer ({type(error).__name__}: "
                 f"{' '.join(str(error).split())[:200]}); give rows that it takes with --samples ROWS.csv"
             ) from error
 
-    def _answers(self, table: Any) -> Answers:
-        model, wanted = self._model, self._wanted
+    def _answers(self, model: Any, table: Any) -> Answers:
+        wanted = self._wanted
         numbers: dict[str, NDArray[Any]] = {}
         if wanted.distances is not None:
             numbers["distances"] = np.asarray(model.transform(table), np.float64)
@@ -120,7 +141,9 @@ class TableAnswers:
             numbers["scores"] = both_sides(np.asarray(model.decision_function(table), np.float64))
         decided_by = "scores" if wanted.by_scores or wanted.probabilities is None else "probabilities"
         position = {label: index for index, label in enumerate(self.labels)}
-        labels = np.array([position[label] for label in np.asarray(model.predict(table)).tolist()], np.int64)
+        labels = np.array(
+            [position[label] for label in np.asarray(model.predict(table)).reshape(-1).tolist()], np.int64
+        )
         return Answers(labels, numbers, decided_by)
 
     def _table(self, rows: Rows) -> Any:
@@ -150,6 +173,15 @@ class TableAnswers:
             values = values.copy()
             values[[value is None for value in values.tolist()]] = column.none
         return values
+
+
+def _last(model: Any, table: Any) -> tuple[Any, Any]:
+    """A pipeline's model, and what its steps make of the rows, which then is not done for each of its answers again."""
+    while key_of(model) == "Pipeline":
+        if len(model.steps) > 1:
+            table = model[:-1].transform(table)
+        model = model.steps[-1][1]
+    return model, table
 
 
 def labels_of(model: Any) -> Any:

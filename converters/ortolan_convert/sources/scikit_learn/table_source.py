@@ -9,7 +9,7 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan.inputs.ngram_sets import KIND
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.provenance import installed
-from ortolan_convert.sources.scikit_learn import compose
+from ortolan_convert.sources.scikit_learn import compose, older
 from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns, RawTable
 from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
 from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
@@ -77,7 +77,7 @@ class _Build:
         places = {index: place for place, index in enumerate(of_numbers)}
         strings = {i: others[column.name] for i, column in enumerate(self.columns) if column.name in others}
         # What the steps say of the columns is known already; these copies take what they say again.
-        copies = [RawColumn(column.name) for column in self.raw]
+        copies = [RawColumn(column.name, none=column.none) for column in self.raw]
         table = RawTable(copies, numbers, places, strings, TextInputs(as_float64, self.texts))
         found = compose.predicted(graph, self.fitted, (RawColumns(table, tuple(range(len(copies)))),))
         return _outputs(graph, found)
@@ -212,9 +212,9 @@ def _column_names(fitted: Fitted) -> list[str]:
 
 def _column_count(model: Any) -> int | None:
     """How many columns a model takes; a pipeline may begin with steps that do nothing and know nothing."""
-    count = getattr(model, "n_features_in_", None)
+    count = older.feature_count(model)
     for _, step in getattr(model, "steps", ()):
         if count is None and step in (None, "passthrough"):
             continue
         return count if count is not None else _column_count(step)
-    return None if count is None else int(count)
+    return count

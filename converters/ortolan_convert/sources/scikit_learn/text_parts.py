@@ -144,6 +144,7 @@ class TextPart:
         positions: int64 [ids], the feature of this part that each id is, or -1.
         width: how many features.
         factors: float64 [ids] that values are to be multiplied by; None for 1.
+        leaves_zeros_out: whether scikit-learn stores it without its zeros, which some libraries take for missing.
     """
 
     inputs: TextInputs
@@ -154,6 +155,7 @@ class TextPart:
     positions: NDArray[Any]
     width: int
     factors: NDArray[Any] | None = None
+    leaves_zeros_out: bool = True
     is_sparse: ClassVar[bool] = True
 
     @property
@@ -174,6 +176,10 @@ class TextPart:
         """The features multiplied by float64 [width]."""
         padded = np.append(np.asarray(factors, np.float64), 0.0)[self.positions]
         return replace(self, factors=padded if self.factors is None else self.factors * padded)
+
+    def with_zeros(self) -> TextPart:
+        """The same where scikit-learn stores all of it."""
+        return replace(self, leaves_zeros_out=False)
 
     def weighed(self, graph: GraphBuilder) -> Value:
         """float64 [batch, terms]: the values; 0 where an id is no feature of this part."""

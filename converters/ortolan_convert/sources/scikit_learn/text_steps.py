@@ -1,4 +1,4 @@
-"""scikit-learn's steps over features of words: vectorizers, and what keeps most features zero or makes few of many.
+"""scikit-learn's steps over features of words: vectorizers, and what leaves zeros zero.
 
 Each is a :data:`~ortolan_convert.sources.scikit_learn.steps.Transform`. Parts of another kind beside the words, such as
 columns of numbers, go through the same arithmetic with their zeros.
@@ -14,6 +14,7 @@ from ortolan.errors import UnsupportedError
 from ortolan_convert.questions import questions_of
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.features import RawColumns
+from ortolan_convert.sources.scikit_learn.registry import transform_of
 from ortolan_convert.sources.scikit_learn.text_features import text_features
 from ortolan_convert.sources.scikit_learn.text_parts import TextPart
 from ortolan_convert.sources.scikit_learn.text_pipeline import Step
@@ -69,7 +70,7 @@ def scale(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
     """MaxAbsScaler, StandardScaler and RobustScaler as far as they leave zeros alone."""
     model = fitted.model
     if getattr(model, "with_mean", False) or getattr(model, "with_centering", False):
-        return _centered(graph, fitted, features)
+        return transform_of(model, fitted.place)(graph, fitted, features)
     if getattr(model, "clip", False):
         raise UnsupportedError(f"{fitted.place}, option 'clip': is not supported over features of words")
     if getattr(model, "scale_", None) is None:
@@ -89,19 +90,6 @@ def binarize(graph: GraphBuilder, fitted: Fitted, features: Features) -> Feature
         above = graph.node("Greater", values, graph.number(threshold), dtype="bool")
         made.append(_with_values(part, graph.cast(above, "float64")))
     return tuple(made)
-
-
-def choose(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
-    """Selectors: SelectKBest and its kin, VarianceThreshold, SelectFromModel."""
-    mask = np.asarray(fitted.model.get_support(), bool)
-    return tuple(part.select(graph, np.flatnonzero(own)) for part, own in _split(features, mask) if own.any())
-
-
-def reduce_by_svd(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
-    """TruncatedSVD: products with its components."""
-    components = np.asarray(fitted.model.components_, np.float64).T
-    total = parts.product(graph, features, components)
-    return (parts.Dense(total),)
 
 
 def _words(fitted: Fitted, features: Features) -> list[TextPart]:
@@ -144,23 +132,6 @@ def _normalized(graph: GraphBuilder, features: Sequence[Part], norm: str) -> Fea
     return tuple(
         _with_values(part, graph.node("Div", value, length)) for part, value in zip(features, values, strict=True)
     )
-
-
-def _centered(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
-    """Scalers that move zeros: scikit-learn takes these over dense features only, so they are few."""
-    model = fitted.model
-    centers = getattr(model, "mean_", None) if hasattr(model, "with_mean") else getattr(model, "center_", None)
-    made: list[Part] = []
-    start = 0
-    for part in features:
-        value, stop = part.dense(graph), start + part.width
-        if centers is not None:
-            value = graph.node("Sub", value, graph.vector(np.asarray(centers[start:stop], np.float64)))
-        if model.scale_ is not None:
-            value = graph.node("Div", value, graph.vector(np.asarray(model.scale_[start:stop], np.float64)))
-        made.append(parts.Dense(value))
-        start = stop
-    return tuple(made)
 
 
 def _times(graph: GraphBuilder, part: Part, factors: NDArray[Any]) -> Part:

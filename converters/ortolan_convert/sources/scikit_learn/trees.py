@@ -5,31 +5,43 @@ They take float32: ``float32(x) <= threshold``, with the threshold in float64. S
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
 from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, softmax
 from ortolan_convert.tree_joining import Tree, joined
 from ortolan_convert.tree_splits import at_most_in_float32
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from ortolan_convert.graph import GraphBuilder, Value
-    from ortolan_convert.sources.scikit_learn.steps import Features, Fitted, Predict
+    from ortolan_convert.sources.scikit_learn.steps import Features, Fitted
     from ortolan_convert.trees import Trees
 
 
-def matrix(graph: GraphBuilder, features: Features) -> Value:
-    """float64 [batch, width]: all features side by side."""
-    parts = [part.dense(graph) for part in features if part.width]
-    width = sum(part.width for part in features)
-    return parts[0] if len(parts) == 1 else graph.node("Concat", *parts, shape=(parts[0].shape[0], width), axis=1)
+MOST_VALUES = 256
+"""Most thresholds of a column that made-up rows draw from."""
+
+
+def matrix(graph: GraphBuilder, features: Features, trees: Trees) -> Value:
+    """float64 [batch, width]: all features side by side; made-up rows draw from what the trees compare with."""
+    parts.draw_from(features, [known_numbers(trees.thresholds(place)) for place in range(parts.width(features))])
+    return parts.dense(graph, features)
+
+
+def known_numbers(thresholds: NDArray[Any]) -> NDArray[Any]:
+    """Some of a column's thresholds, evenly spread."""
+    finite: NDArray[Any] = thresholds[np.isfinite(thresholds)]
+    if len(finite) > MOST_VALUES:
+        finite = finite[np.linspace(0, len(finite) - 1, MOST_VALUES).astype(int)]
+    return finite
 
 
 def grown(tree: Any, values: NDArray[Any], columns: NDArray[Any] | None = None) -> Tree:
@@ -55,14 +67,14 @@ def grown(tree: Any, values: NDArray[Any], columns: NDArray[Any] | None = None) 
 
 def _voting(graph: GraphBuilder, fitted: Fitted, features: Features, trees: Sequence[Any]) -> Value:
     """float64 [batch, n]: the mean of what the trees answer: shares of the classes, or targets."""
-    x = matrix(graph, features)
-    total = _together(fitted, trees, x).sums(graph, x)
+    ensemble = _together(fitted, trees, parts.width(features))
+    total = ensemble.sums(graph, matrix(graph, features, ensemble))
     return total if len(trees) == 1 else graph.node("Div", total, graph.number(float(len(trees))))
 
 
-def _together(fitted: Fitted, trees: Sequence[Any], x: Value) -> Trees:
+def _together(fitted: Fitted, trees: Sequence[Any], width: int) -> Trees:
     classifies = hasattr(fitted.model, "classes_")
-    parts = []
+    found = []
     for one in trees:
         values = one.tree_.value
         if classifies:
@@ -72,9 +84,9 @@ def _together(fitted: Fitted, trees: Sequence[Any], x: Value) -> Trees:
             values = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
         else:
             values = values[:, :, 0]
-        parts.append(grown(one.tree_, values))
-    width = parts[0].values.shape[1]
-    return joined(parts, [0] * len(parts), np.zeros(width), fitted.place, features=cast("int", x.shape[1]))
+        found.append(grown(one.tree_, values))
+    base = np.zeros(found[0].values.shape[1])
+    return joined(found, [0] * len(found), base, fitted.place, features=width)
 
 
 def _single_output(fitted: Fitted) -> None:
@@ -112,15 +124,14 @@ def forest_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) ->
 def _boosted(graph: GraphBuilder, fitted: Fitted, features: Features, mixed: NDArray[Any] | None = None) -> Value:
     """float64 [batch, outputs]: the raw predictions of gradient boosting."""
     model = fitted.model
-    x = matrix(graph, features)
-    width = cast("int", x.shape[1])
+    width = parts.width(features)
     stages = model.estimators_
-    parts = [
+    trees = [
         grown(one.tree_, model.learning_rate * one.tree_.value[:, :, 0]) for stage in stages for one in stage.tolist()
     ]
     outputs = list(range(stages.shape[1])) * len(stages)
-    base = _beginning(fitted, width)
-    return joined(parts, outputs, base, fitted.place, features=width).sums(graph, x, mixed)
+    ensemble = joined(trees, outputs, _beginning(fitted, width), fitted.place, features=width)
+    return ensemble.sums(graph, matrix(graph, features, ensemble), mixed)
 
 
 def _beginning(fitted: Fitted, width: int) -> NDArray[Any]:
@@ -160,14 +171,13 @@ def isolation_forest(graph: GraphBuilder, fitted: Fitted, features: Features) ->
     from sklearn.ensemble._iforest import _average_path_length
 
     model = fitted.model
-    x = matrix(graph, features)
-    parts = []
+    trees = []
     for one, columns in zip(model.estimators_, model.estimators_features_, strict=True):
         depth = _levels(one.tree_) + _average_path_length(one.tree_.n_node_samples) - 1.0
-        parts.append(grown(one.tree_, depth, columns))
-    trees = joined(parts, [0] * len(parts), [0.0], fitted.place, features=cast("int", x.shape[1]))
-    most = len(parts) * float(_average_path_length([model.max_samples_])[0])
-    depths = trees.sums(graph, x)
+        trees.append(grown(one.tree_, depth, columns))
+    ensemble = joined(trees, [0] * len(trees), [0.0], fitted.place, features=parts.width(features))
+    most = len(trees) * float(_average_path_length([model.max_samples_])[0])
+    depths = ensemble.sums(graph, matrix(graph, features, ensemble))
     # Of a single sample every path has no length: scikit-learn divides by 1 then.
     power = graph.node("Div", depths, graph.number(-most)) if most else graph.node("Neg", depths)
     score = graph.node("Neg", graph.node("Pow", graph.number(2.0), power, shape=power.shape))
@@ -184,19 +194,3 @@ def _levels(tree: Any) -> NDArray[Any]:
         if tree.children_left[node] >= 0:
             levels[[tree.children_left[node], tree.children_right[node]]] = levels[node] + 1
     return levels
-
-
-MODELS: Mapping[str, Predict] = {
-    "DecisionTreeClassifier": tree_classifier,
-    "ExtraTreeClassifier": tree_classifier,
-    "RandomForestClassifier": forest_classifier,
-    "ExtraTreesClassifier": forest_classifier,
-    "DecisionTreeRegressor": tree_regressor,
-    "ExtraTreeRegressor": tree_regressor,
-    "RandomForestRegressor": forest_regressor,
-    "ExtraTreesRegressor": forest_regressor,
-    "GradientBoostingClassifier": boosting_classifier,
-    "GradientBoostingRegressor": boosting_regressor,
-    "IsolationForest": isolation_forest,
-}
-"""By the name of the class."""

@@ -32,11 +32,10 @@ def support_vector_classifier(graph: GraphBuilder, fitted: Fitted, features: Fea
             f"{fitted.place}, option 'probability': libsvm finds these by an iteration that stops early, which a graph "
             f"cannot repeat; train with probability=False, or calibrate with CalibratedClassifierCV"
         )
-    kernel = _kernel(graph, fitted, features)
     count = len(model.classes_)
     pairs = list(combinations(range(count), 2))
     # Positive means the first class of a pair; scikit-learn's public attributes have the opposite sign for one pair.
-    values = binary(graph, "Add", times(graph, kernel, _pair_weights(model, pairs)), _intercepts(model))
+    values = _decided(graph, fitted, features, _pair_weights(model, pairs))
     if count == 2:
         return Prediction(scores=both_sides(graph, graph.node("Neg", values)), by_scores=True)
     first = graph.cast(compared(graph, "Greater", values, 0.0), "float64")
@@ -54,17 +53,13 @@ def support_vector_classifier(graph: GraphBuilder, fitted: Fitted, features: Fea
 def support_vector_regression(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """SVR and NuSVR."""
     model = fitted.model
-    kernel = _kernel(graph, fitted, features)
-    weights = np.asarray(model._dual_coef_, np.float64).T
-    return Prediction(values=binary(graph, "Add", times(graph, kernel, weights), _intercepts(model)))
+    return Prediction(values=_decided(graph, fitted, features, _dual(model).T))
 
 
 def one_class(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """OneClassSVM: -1 is an outlier, 1 is none."""
     model = fitted.model
-    kernel = _kernel(graph, fitted, features)
-    weights = np.asarray(model._dual_coef_, np.float64).T
-    value = binary(graph, "Add", times(graph, kernel, weights), _intercepts(model))
+    value = _decided(graph, fitted, features, _dual(model).T)
     return Prediction(scores=both_sides(graph, value), by_scores=True)
 
 
@@ -103,7 +98,7 @@ def pair_sums(graph: GraphBuilder, values: Value, pairs: Any, count: int) -> Val
 
 def _pair_weights(model: Any, pairs: Any) -> NDArray[Any]:
     """float64 [vectors, pairs]: the weight of each support vector in the decision of each pair."""
-    coefficients = np.asarray(model._dual_coef_, np.float64)
+    coefficients = _dual(model)
     ends = np.cumsum(model._n_support)  # noqa: SLF001 - vectors of each class
     starts = ends - model._n_support  # noqa: SLF001
     weights = np.zeros((coefficients.shape[1], len(pairs)))
@@ -118,12 +113,33 @@ def _intercepts(model: Any) -> NDArray[Any]:
     return np.asarray(model._intercept_, np.float64)
 
 
-def _kernel(graph: GraphBuilder, fitted: Fitted, features: Features) -> Value:
+def _dual(model: Any) -> NDArray[Any]:
+    """float64 [k, vectors]: libsvm's coefficients."""
+    dual = model._dual_coef_
+    return np.asarray(dual.toarray() if hasattr(dual, "toarray") else dual, np.float64)
+
+
+def _decided(graph: GraphBuilder, fitted: Fitted, features: Features, weights: NDArray[Any]) -> Value:
+    """float64 [batch, k]: kernels of each row and each vector times float64 [vectors, k], and the intercepts.
+
+    Raises:
+        UnsupportedError: another kernel, or sparse vectors that are too large.
+    """
     model = fitted.model
-    if model._sparse:  # noqa: SLF001 - the only place that says it
-        raise UnsupportedError(f"{fitted.place}: {type(model).__name__} trained on sparse features is not supported")
+    vectors = model.support_vectors_
+    if hasattr(vectors, "toarray"):  # features of words, for example
+        if model.kernel == "linear":
+            products = parts.product(graph, features, np.asarray(vectors.T @ weights, np.float64))
+            return binary(graph, "Add", products, _intercepts(model))
+        if vectors.shape[0] * vectors.shape[1] > MOST_NUMBERS:
+            raise UnsupportedError(
+                f"{fitted.place}: {vectors.shape[0]:,} support vectors of {vectors.shape[1]:,} features each, zeros "
+                f"included; expected at most {MOST_NUMBERS:,} numbers. Use kernel='linear', or fewer features"
+            )
+        vectors = vectors.toarray()
     gamma = float(model._gamma)  # noqa: SLF001 - "scale" and "auto" as they were resolved
-    return _kernels(graph, fitted, features, np.asarray(model.support_vectors_, np.float64), gamma)
+    kernel = _kernels(graph, fitted, features, np.asarray(vectors, np.float64), gamma)
+    return binary(graph, "Add", times(graph, kernel, weights), _intercepts(model))
 
 
 def _kernels(graph: GraphBuilder, fitted: Fitted, features: Features, vectors: NDArray[Any], gamma: float) -> Value:
@@ -156,6 +172,8 @@ def _kernels(graph: GraphBuilder, fitted: Fitted, features: Features, vectors: N
     return binary(graph, "Pow", scaled, float(model.degree))
 
 
+MOST_NUMBERS = 1 << 24
+"""Numbers of all support vectors together, 128 MB, where their zeros were not stored."""
 WIDE = 1 << 15
 """Numbers that a row's differences from all vectors may have; beyond, squares and products are summed apart."""
 

@@ -10,6 +10,7 @@ import numpy as np
 from ortolan.errors import UnsupportedError
 from ortolan_convert.arithmetic import binary
 from ortolan_convert.calibration import Averaged
+from ortolan_convert.graph import Value
 from ortolan_convert.heads import Answer, LinearPart
 from ortolan_convert.sources.scikit_learn import compose
 from ortolan_convert.sources.scikit_learn import features as parts
@@ -19,7 +20,7 @@ from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
 from ortolan_convert.sources.scikit_learn.text_calibrated import calibrated_part, unwrapped
 
 if TYPE_CHECKING:
-    from ortolan_convert.graph import GraphBuilder, Value
+    from ortolan_convert.graph import GraphBuilder
     from ortolan_convert.sources.scikit_learn.steps import Features
 
 
@@ -48,8 +49,9 @@ def calibrated_classifier(graph: GraphBuilder, fitted: Fitted, features: Feature
         inner = unwrapped(one.estimator)
         member: Any = _Member(Fitted(inner, f"{fitted.place}, inner classifier {index}"), features)
         members.append(calibrated_part(one, inner, member, list(model.classes_), fitted.place))
-    batch = parts.dense(graph, features)
-    answer = Averaged(tuple(members)).build(graph, LinearPart(batch, batch, np.zeros((0, 0))))
+    # The members add their own nodes and look at nothing else; of what they share only the batch is asked for.
+    nothing = Value("", "float64", ("batch", 0))
+    answer = Averaged(tuple(members)).build(graph, LinearPart(nothing, nothing, np.zeros((0, 0))))
     return Prediction(probabilities=answer.probabilities)
 
 
@@ -107,6 +109,16 @@ def _scaled_back(graph: GraphBuilder, fitted: Fitted, value: Value) -> Value:
     if kind == "MaxAbsScaler":
         return binary(graph, "Mul", value, scaler.scale_)
     raise UnsupportedError(f"{fitted.place}: targets transformed by {type(scaler).__name__} are not supported")
+
+
+def constant_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
+    """What stands inside multi-class models for a class that all or none of the training data had."""
+    constant = float(np.asarray(fitted.model.y_).reshape(-1)[0])
+    return Prediction(
+        scores=_same(graph, features, np.array([[-constant, constant]])),
+        probabilities=_same(graph, features, np.array([[1 - constant, constant]])),
+        by_scores=True,
+    )
 
 
 def dummy_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:

@@ -118,7 +118,7 @@ def _converted(frozen: Frozen, origin: Path) -> onnx.ModelProto:
     for node in model.graph.node:
         if node.domain not in {"", "ai.onnx"}:
             raise UnsupportedError(
-                f"{origin}: operator {node.op_type} of {node.name!r} needs the domain {node.domain}, which is not ONNX's"
+                f"{origin}: operator {node.op_type} of {node.name!r} needs {node.domain}, which is not ONNX's own"
             )
     return model
 
@@ -149,6 +149,7 @@ def _optimized(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any
     meta.collection_def["train_op"].CopyFrom(fetched)
     optimized = tf_optimizer.OptimizeGraph(config, meta)
     _drop_order(optimized)
+    _spell_out(optimized)
     kept = [name.partition(":")[0] for name in (*outputs, *inputs)]
     return tf.compat.v1.graph_util.extract_sub_graph(optimized, kept)
 
@@ -172,6 +173,53 @@ def _drop_order(graph: Any) -> None:
         function.node_def.extend(left)
         function.control_ret.clear()
         del function.signature.control_output[:]
+
+
+_SPELLED: Mapping[str, tuple[str, str, str]] = {
+    "Erfc": ("Erf", "y", "1 - f"),
+    "Expm1": ("Exp", "y", "f - 1"),
+}
+"""Operators that tf2onnx does not know: a function f that it does, the name of its output, and what is made of it."""
+
+
+def _spell_out(graph: Any) -> None:
+    """Replace operators that tf2onnx does not know by several that it does."""
+    for nodes, is_function in ((graph.node, False), *((one.node_def, True) for one in graph.library.function)):
+        for node in [one for one in nodes if one.op in _SPELLED]:
+            inner, output, formula = _SPELLED[node.op]
+            function = nodes.add(name=f"{node.name}/f", op=inner, input=list(node.input))
+            one = nodes.add(name=f"{node.name}/one", op="Const")
+            for added in (function, one):
+                added.attr["dtype" if added.op == "Const" else "T"].CopyFrom(node.attr["T"])
+            one.attr["value"].tensor.CopyFrom(_scalar_one(node.attr["T"].type))
+            # In functions an input says which output of an operator it is.
+            names = {
+                "f": f"{function.name}:{output}:0" if is_function else function.name,
+                "1": f"{one.name}:output:0" if is_function else one.name,
+            }
+            node.op = "Sub"
+            del node.input[:]
+            node.input.extend(names[part] for part in formula.split(" - "))
+            if is_function:
+                _rename_output(nodes, node.name, "y", "z")
+    for function in graph.library.function:
+        spelled = {f"{node.name}:y:0": f"{node.name}:z:0" for node in function.node_def if node.op == "Sub"}
+        for name, given in function.ret.items():
+            function.ret[name] = spelled.get(given, given)
+
+
+def _scalar_one(dtype: int) -> Any:
+    import tensorflow as tf
+
+    return tf.make_tensor_proto(1, dtype=tf.as_dtype(dtype))
+
+
+def _rename_output(nodes: Any, name: str, old: str, new: str) -> None:
+    """Follow an operator of a function whose output is called otherwise now."""
+    for node in nodes:
+        for index, given in enumerate(node.input):
+            if given == f"{name}:{old}:0":
+                node.input[index] = f"{name}:{new}:0"
 
 
 def _drop_control_inputs(node: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.errors import ConversionError, TrustRequiredError, UnsupportedError
+from ortolan_convert.sources.tensorflow.operators import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,106 +27,21 @@ _CODE: Mapping[str, str] = {
     "InstanceProperty": "a property of TensorFlow by its name",
 }
 """Classes that run code when they are read, and what."""
-_TABLES = frozenset(["StringLookup", "IntegerLookup", "TextVectorization"])
+_TABLES = words("StringLookup IntegerLookup TextVectorization")
 """Layers of tables; they may read files, too."""
 _MODULES = ("keras", "tf_keras")
 _MODULES_WITHOUT = ("utils", "saving", "datasets", "export", "callbacks", "wrappers", "distribution", "trainers")
 """Modules of Keras whose functions do more than calculate."""
 _FUNCTION_MODULES = ("activations", "ops", "initializers", "layers", "losses")
 _OPERATIONS = ("math.", "nn.", "linalg.", "image.", "signal.", "bitwise.", "__operators__.")
-_PLAIN_OPERATIONS = frozenset(
-    [
-        "abs",
-        "add",
-        "add_n",
-        "argmax",
-        "argmin",
-        "argsort",
-        "boolean_mask",
-        "broadcast_to",
-        "cast",
-        "clip_by_value",
-        "concat",
-        "cos",
-        "cumsum",
-        "divide",
-        "dynamic_slice",
-        "einsum",
-        "equal",
-        "exp",
-        "expand_dims",
-        "eye",
-        "fill",
-        "floor",
-        "gather",
-        "gather_nd",
-        "greater",
-        "greater_equal",
-        "identity",
-        "less",
-        "less_equal",
-        "logical_and",
-        "logical_not",
-        "logical_or",
-        "matmul",
-        "maximum",
-        "meshgrid",
-        "minimum",
-        "multiply",
-        "negative",
-        "norm",
-        "not_equal",
-        "one_hot",
-        "ones",
-        "ones_like",
-        "pad",
-        "pow",
-        "range",
-        "rank",
-        "realdiv",
-        "reduce_all",
-        "reduce_any",
-        "reduce_max",
-        "reduce_mean",
-        "reduce_min",
-        "reduce_prod",
-        "reduce_sum",
-        "repeat",
-        "reshape",
-        "reverse",
-        "roll",
-        "round",
-        "scalar_mul",
-        "scan",
-        "searchsorted",
-        "shape",
-        "sigmoid",
-        "sign",
-        "sin",
-        "size",
-        "slice",
-        "sort",
-        "space_to_batch",
-        "split",
-        "sqrt",
-        "square",
-        "squeeze",
-        "stack",
-        "stop_gradient",
-        "strided_slice",
-        "subtract",
-        "switch_case",
-        "tanh",
-        "tensor_scatter_nd_update",
-        "tensordot",
-        "tile",
-        "transpose",
-        "truediv",
-        "unstack",
-        "where",
-        "zeros",
-        "zeros_like",
-    ]
+_PLAIN_OPERATIONS = words(
+    "abs add add_n argmax argmin argsort boolean_mask broadcast_to cast clip_by_value concat cos cumsum divide "
+    "dynamic_slice einsum equal exp expand_dims eye fill floor gather gather_nd greater greater_equal identity less "
+    "less_equal logical_and logical_not logical_or matmul maximum meshgrid minimum multiply negative norm not_equal "
+    "one_hot ones ones_like pad pow range rank realdiv reduce_all reduce_any reduce_max reduce_mean reduce_min "
+    "reduce_prod reduce_sum repeat reshape reverse roll round scalar_mul scan searchsorted shape sigmoid sign sin size "
+    "slice sort space_to_batch split sqrt square squeeze stack stop_gradient strided_slice subtract switch_case tanh "
+    "tensor_scatter_nd_update tensordot tile transpose truediv unstack where zeros zeros_like"
 )
 """Functions of TensorFlow that a layer of Keras 2 may be: `tf.io` and others do more than calculate."""
 
@@ -165,7 +81,7 @@ def check_config(config: object, origin: Path, *, trust: bool) -> tuple[Code, ..
         raise ConversionError(f"{origin}: expected the description of a Keras model with its class_name")
     found: list[Code] = []
     for layer, entry in _entries(config, "the model", origin, 0):
-        name = entry["class_name"]
+        name = str(entry["class_name"])
         if name in _TABLES:
             raise UnsupportedError(
                 f"{origin}: layer {layer!r}: {name} looks texts or numbers up in a table, which cannot be converted; "
@@ -178,8 +94,8 @@ def check_config(config: object, origin: Path, *, trust: bool) -> tuple[Code, ..
         first = found[0]
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         raise TrustRequiredError(
-            f"{origin}: layer {first.layer!r} ({first.what}) runs {first.runs} when it is read{more}; if you know where "
-            "the file is from, give --trust"
+            f"{origin}: layer {first.layer!r} ({first.what}) runs {first.runs} when it is read{more}; if you know "
+            "where the file is from, give --trust"
         )
     return tuple(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import UnsupportedError
@@ -10,86 +11,33 @@ from ortolan.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_STATEFUL = frozenset(
-    [
-        "VarHandleOp",
-        "ReadVariableOp",
-        "ResourceGather",
-        "ResourceGatherNd",
-        "VarIsInitializedOp",
-        "DisableCopyOnRead",
-        "Variable",
-        "VariableV2",
-        "IsVariableInitialized",
-        "StatefulPartitionedCall",
-        "PartitionedCall",
-        "While",
-        "StatelessWhile",
-        "If",
-        "StatelessIf",
-        "Case",
-        "StatelessCase",
-        "Assert",
-        "RandomUniform",
-        "RandomStandardNormal",
-        "RandomUniformInt",
-        "Placeholder",
-        "PlaceholderV2",
-        "TruncatedNormal",
-        "Multinomial",
-        "NonMaxSuppressionV2",
-        "NonMaxSuppressionV3",
-        "StaticRegexFullMatch",
-    ]
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+_STATEFUL = words(
+    "VarHandleOp ReadVariableOp ResourceGather ResourceGatherNd VarIsInitializedOp DisableCopyOnRead "
+    "Variable VariableV2 IsVariableInitialized StatefulPartitionedCall PartitionedCall While StatelessWhile If "
+    "StatelessIf Case StatelessCase Assert RandomUniform RandomStandardNormal RandomUniformInt Placeholder "
+    "PlaceholderV2 TruncatedNormal Multinomial NonMaxSuppressionV2 NonMaxSuppressionV3 StaticRegexFullMatch"
 )
 """Operators with state, functions or text that stay within the graph."""
-_ASSIGN = frozenset(
-    ["AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp", "Assign", "AssignAdd", "AssignSub"]
-)
-RESTORE = frozenset(["RestoreV2", "Restore", "AssignVariableOp", "Assign"])
+_ASSIGN = words("AssignVariableOp AssignAddVariableOp AssignSubVariableOp Assign AssignAdd AssignSub")
+RESTORE = words("RestoreV2 Restore AssignVariableOp Assign")
 """What reads and sets variables; only allowed where the file says that variables are restored."""
-_NAMES = frozenset(
-    [
-        "data_format",
-        "padding",
-        "mode",
-        "equation",
-        "rounding_mode",
-        "round_mode",
-        "direction",
-        "rnn_mode",
-        "input_mode",
-        "half_pixel_centers",
-        "coordinate_transformation_mode",
-        "message",
-        "container",
-        "shared_name",
-        "reduction_type",
-        "method",
-        "output_encoding",
-    ]
+_NAMES = words(
+    "data_format padding mode equation rounding_mode round_mode direction rnn_mode input_mode half_pixel_centers "
+    "coordinate_transformation_mode message container shared_name reduction_type method output_encoding"
 )
 """Text attributes that choose how to calculate. Others may be names of files, addresses or Python functions."""
-_TEXT_AND_TABLES = frozenset(
-    [
-        "AsString",
-        "StringLower",
-        "StringToNumber",
-        "StringUpper",
-        "HashTableV2",
-        "LookupTableFindV2",
-        "LookupTableSizeV2",
-        "FIFOQueueV2",
-        "IteratorGetNext",
-        "IteratorV2",
-        "QueueDequeueV2",
-        "QueueDequeueManyV2",
-        "QueueDequeueUpToV2",
-        "CudnnRNN",
-    ]
+_TEXT_AND_TABLES = words(
+    "AsString StringLower StringToNumber StringUpper HashTableV2 LookupTableFindV2 LookupTableSizeV2 FIFOQueueV2 "
+    "IteratorGetNext IteratorV2 QueueDequeueV2 QueueDequeueManyV2 QueueDequeueUpToV2 CudnnRNN"
 )
 """Operators that tf2onnx has a rule for and that still give no model that runs by itself."""
-FOLDED = frozenset(["Const", "Placeholder", "NoOp"])
+FOLDED = words("Const Placeholder NoOp")
 
 
 @cache
@@ -124,6 +72,7 @@ def _convertible() -> frozenset[str]:
     """Operators that tf2onnx converts to ONNX's own."""
     from tf2onnx.handler import tf_op
 
+    import_module("tf2onnx.onnx_opset")  # its rules register themselves
     names = {name for version in tf_op.get_opsets()[""] for name in version if not name.startswith("TFL_")}
     return frozenset(names - _TEXT_AND_TABLES)
 
@@ -150,10 +99,10 @@ def check_may_run(nodes: Iterable[Any], functions: Mapping[str, Any], origin: st
             )
         verdict = _may_run(node.op)
         if verdict is None and node.op not in functions:
-            import tensorflow
+            import tensorflow as tf
 
             raise UnsupportedError(
-                f"{origin}: operator {node.op} of {place}: TensorFlow {tensorflow.__version__} does not know it; a newer "
+                f"{origin}: operator {node.op} of {place}: TensorFlow {tf.__version__} does not know it; a newer "
                 "version or a library of custom operators would be needed"
             )
         if verdict is False:

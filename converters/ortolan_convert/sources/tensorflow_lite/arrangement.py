@@ -73,8 +73,7 @@ def _pads(graph: LiteGraph, operator: Operator) -> str:
     if pads is not None:
         return graph.constant(pads.T.reshape(-1), "int64")
     turned = graph.node("Transpose", graph.ints(operator.inputs[1]), perm=[1, 0])
-    result: str = graph.node("Reshape", turned, graph.constant([-1], "int64"))
-    return result
+    return graph.node("Reshape", turned, graph.constant([-1], "int64"))
 
 
 def _pad(graph: LiteGraph, operator: Operator) -> None:
@@ -100,7 +99,7 @@ def _slice(graph: LiteGraph, operator: Operator) -> None:
     axes = graph.constant(list(range(graph.rank(source))), "int64")
     begins, sizes = graph.known(begin), graph.known(size)
     if begins is not None and sizes is not None:
-        ends = np.where(sizes == -1, END, begins.astype(np.int64) + sizes)
+        ends = np.where(sizes == -1, END, begins.astype(np.int64) + sizes.astype(np.int64))
         limits = graph.constant(begins, "int64"), graph.constant(ends, "int64")
     else:
         starts, lengths = graph.ints(begin), graph.ints(size)
@@ -154,8 +153,8 @@ def _split(graph: LiteGraph, operator: Operator) -> None:
         sizes, lengths = {}, [graph.ints(operator.inputs[1])]
     axis = _axis(graph, operator, axis, graph.rank(source))
     count = len(operator.outputs)
-    names = graph.node("Split", graph.value(source), *lengths, outputs=count, axis=axis, **sizes)
-    for number, name in zip(operator.outputs, [names] if count == 1 else names, strict=True):
+    names = graph.several("Split", graph.value(source), *lengths, outputs=count, axis=axis, **sizes)
+    for number, name in zip(operator.outputs, names, strict=True):
         graph.set(number, name)
 
 
@@ -169,8 +168,8 @@ def _pack(graph: LiteGraph, operator: Operator) -> None:
 def _unpack(graph: LiteGraph, operator: Operator) -> None:
     source, count = operator.inputs[0], len(operator.outputs)
     axis = _axis(graph, operator, operator.options.axis, graph.rank(source))
-    names = graph.node("Split", graph.value(source), outputs=count, axis=axis, num_outputs=count)
-    for number, name in zip(operator.outputs, [names] if count == 1 else names, strict=True):
+    names = graph.several("Split", graph.value(source), outputs=count, axis=axis, num_outputs=count)
+    for number, name in zip(operator.outputs, names, strict=True):
         graph.set(number, graph.node("Squeeze", name, graph.constant([axis], "int64")))
 
 

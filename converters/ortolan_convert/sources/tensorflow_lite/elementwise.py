@@ -37,14 +37,12 @@ def _is_integer(graph: LiteGraph, operator: Operator) -> bool:
     return tensor.quantization is None and "int" in tensor.dtype
 
 
-def _node(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
-    result: str = graph.node(kind, *names)
-    return result
+def _node(kind: str, graph: LiteGraph, _: Operator, *names: str) -> str:
+    return graph.node(kind, *names)
 
 
-def _negated(kind: str, graph: LiteGraph, operator: Operator, *names: str) -> str:
-    result: str = graph.node("Not", graph.node(kind, *names))
-    return result
+def _negated(kind: str, graph: LiteGraph, _: Operator, *names: str) -> str:
+    return graph.node("Not", graph.node(kind, *names))
 
 
 def _clip(low: float, high: float, graph: LiteGraph, operator: Operator, name: str) -> str:
@@ -53,14 +51,12 @@ def _clip(low: float, high: float, graph: LiteGraph, operator: Operator, name: s
     return graph.activated(name, code, operator)
 
 
-def _reciprocal_root(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Reciprocal", graph.node("Sqrt", name))
-    return result
+def _reciprocal_root(graph: LiteGraph, _: Operator, name: str) -> str:
+    return graph.node("Reciprocal", graph.node("Sqrt", name))
 
 
-def _square(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Mul", name, name)
-    return result
+def _square(graph: LiteGraph, _: Operator, name: str) -> str:
+    return graph.node("Mul", name, name)
 
 
 def _squared_difference(graph: LiteGraph, operator: Operator, one: str, other: str) -> str:
@@ -68,13 +64,11 @@ def _squared_difference(graph: LiteGraph, operator: Operator, one: str, other: s
 
 
 def _leaky(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("LeakyRelu", name, alpha=float(operator.options.alpha))
-    return result
+    return graph.node("LeakyRelu", name, alpha=float(operator.options.alpha))
 
 
 def _gelu(graph: LiteGraph, operator: Operator, name: str) -> str:
-    result: str = graph.node("Gelu", name, approximate="tanh" if operator.options.approximate else "none")
-    return result
+    return graph.node("Gelu", name, approximate="tanh" if operator.options.approximate else "none")
 
 
 def _floor_divide(graph: LiteGraph, operator: Operator, one: str, other: str) -> str:

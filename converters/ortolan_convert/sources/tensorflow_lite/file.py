@@ -1,7 +1,7 @@
 """A TensorFlow Lite file as plain values, every index and size in it checked.
 
-The format is a flatbuffer, ``tensorflow/lite/schema/schema.fbs``. TensorFlow's generated accessors read it: reading beyond
-the file is an error there. The interpreter follows what it finds, so it only gets a file that was checked here.
+The format is a flatbuffer, ``tensorflow/lite/schema/schema.fbs``. TensorFlow's generated accessors read it: reading
+beyond the file is an error there. The interpreter follows what it finds, so it only gets a file that was checked here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Builds the ONNX graph of a TensorFlow Lite graph.
 
 Quantized tensors are real numbers here that are rounded to what their integers can say: QuantizeLinear and
-DequantizeLinear stand behind every operator that gives one (the QDQ form), which onnxruntime turns into integer kernels.
+DequantizeLinear stand behind every operator that gives one (the QDQ form), of which onnxruntime makes integer kernels.
 Constants stay as they are stored, with a DequantizeLinear or Cast behind them.
 
 Images are [batch, height, width, channels] in TensorFlow Lite and [batch, channels, height, width] in ONNX's layers. A
@@ -242,8 +242,7 @@ class LiteGraph:
         if quantization is None:
             return name
         if data.dtype == np.int64:
-            scales = quantization.scales.astype(np.float64)
-            return self.constant(np.asarray(arrange(data) * scales, np.float32))
+            return self.constant(arrange(data).astype(np.float64) * float(quantization.scales[0]), "float32")
         scales, zeros = quantization.scales, quantization.zero_points.astype(data.dtype)
         if len(scales) == 1:
             return self.node("DequantizeLinear", name, self.constant(scales[0]), self.constant(zeros[0]))
@@ -260,16 +259,19 @@ class LiteGraph:
 
     # Nodes
 
-    def node(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add an operator of ONNX; the name of its output, or the names of several."""
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add an operator of ONNX with one output; its name."""
+        return self.several(kind, *inputs, outputs=1, **attributes)[0]
+
+    def several(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Add an operator of ONNX with several outputs; their names."""
         names = [self.names.new(kind) for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
 
     def cast(self, name: str, dtype: str) -> str:
         """The value in another type."""
-        cast: str = self.node("Cast", name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
-        return cast
+        return self.node("Cast", name, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def activated(self, name: str, code: int, operator: Operator) -> str:
         """The value after the activation that is fused into an operator.
@@ -287,18 +289,13 @@ class LiteGraph:
             if low >= bounds[kind][0] and high <= bounds[kind][1]:
                 return name
             return self.clipped(name, *bounds[kind])
-        result: str = self.node("Tanh", name)
-        return result
+        return self.node("Tanh", name)
 
     def clipped(self, name: str, low: float, high: float) -> str:
         """The value within limits."""
-        if np.isinf(high):
-            result: str = (
-                self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
-            )
-            return result
-        result = self.node("Clip", name, self.constant(np.float32(low)), self.constant(np.float32(high)))
-        return result
+        if high < np.inf:
+            return self.node("Clip", name, self.constant(np.float32(low)), self.constant(np.float32(high)))
+        return self.node("Relu", name) if low == 0 else self.node("Max", name, self.constant(np.float32(low)))
 
     def _limits(self, number: int) -> tuple[float, float]:
         tensor = self.tensor(number)
@@ -327,7 +324,8 @@ def _channels_first(array: Array) -> Array:
     if array.ndim == 0 or array.size == 1:
         return array.reshape(())
     full = array.reshape((1,) * (4 - array.ndim) + array.shape)
-    return full.transpose(TO_CHANNELS_FIRST)
+    turned: Array = full.transpose(TO_CHANNELS_FIRST)
+    return turned
 
 
 def _asked_by(node: onnx.NodeProto) -> set[str]:

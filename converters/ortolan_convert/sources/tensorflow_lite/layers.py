@@ -173,8 +173,7 @@ def _pool(kind: str, graph: LiteGraph, operator: Operator) -> str:
     options = operator.options
     kernel, strides = (options.filterHeight, options.filterWidth), (options.strideH, options.strideW)
     attributes = _windows(graph, operator, kernel, strides, (1, 1))
-    result: str = graph.node(kind, graph.channels_first(operator.inputs[0]), **attributes)
-    return result
+    return graph.node(kind, graph.channels_first(operator.inputs[0]), **attributes)
 
 
 def _average_pool(graph: LiteGraph, operator: Operator) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ortolan.errors import UnsupportedError
+from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.graph import IR_VERSION
 from ortolan_convert.sources.tensorflow_lite import arrangement, elementwise, layers, recurrent, reductions
 from ortolan_convert.sources.tensorflow_lite.file import DTYPES
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Signature, Tensor
 
 OPSET, OPSET_OF_INT16 = 20, 21
-"""onnxruntime 1.32 mixes up int8 and uint8 in some graphs of opset 21, where QuantizeLinear names its type; only there it
-knows int16."""
+"""onnxruntime 1.32 mixes up int8 and uint8 in some graphs of opset 21, where QuantizeLinear names its type; int16 needs
+it."""
 BATCH = "batch"
 """Name of the first axis of inputs where its size is free."""
 
@@ -66,7 +66,10 @@ def onnx_of(model: LiteModel, signature: Signature, path: Path) -> onnx.ModelPro
         opset_imports=[helper.make_opsetid("", OPSET_OF_INT16 if wide else OPSET)],
         ir_version=IR_VERSION,
     )
-    onnx.checker.check_model(built)
+    try:
+        onnx.checker.check_model(built)
+    except onnx.checker.ValidationError as error:
+        raise ConversionError(f"{path}: damaged: {' '.join(str(error).split())[:300]}") from error
     return built
 
 

@@ -43,7 +43,7 @@ def _lstm(graph: LiteGraph, operator: Operator) -> None:
     # The state's tensors are given an inner size by the file: what the recurrent weights have.
     size = graph.tensor(inputs[_RECURRENT]).shape[1]
     both = graph.constant(np.concatenate([bias, np.zeros_like(bias)])[None])
-    steps, _, _ = graph.node("LSTM", x, weights, recurrent, both, outputs=3, hidden_size=size)
+    steps = graph.node("LSTM", x, weights, recurrent, both, hidden_size=size)
     answer = graph.node("Squeeze", steps, graph.constant([1], "int64"))
     answer = answer if options.timeMajor else graph.node("Transpose", answer, perm=[1, 0, 2])
     graph.set(operator.outputs[0], answer)
@@ -53,8 +53,7 @@ def _stacked(graph: LiteGraph, operator: Operator, begin: int) -> str:
     """Weights of the four gates in ONNX's order as [1, 4 * size, width]; int8 ones stay int8."""
     numbers = [operator.inputs[begin + gate] for gate in _GATES]
     names = [graph.value(number) for number in numbers]
-    result: str = graph.node("Unsqueeze", graph.node("Concat", *names, axis=0), graph.constant([0], "int64"))
-    return result
+    return graph.node("Unsqueeze", graph.node("Concat", *names, axis=0), graph.constant([0], "int64"))
 
 
 def _while(graph: LiteGraph, operator: Operator) -> None:
@@ -83,8 +82,8 @@ def _while(graph: LiteGraph, operator: Operator) -> None:
         [_value(count, "int64", ()), _value(condition, "bool", ()), *_values(graph, operator, names)],
         [_value(going_on, "bool", ()), *_values(graph, operator, results)],
     )
-    found = graph.node("Loop", "", first, *values, outputs=len(names), body=inner)
-    for number, name in zip(operator.outputs, [found] if len(names) == 1 else found, strict=True):
+    found = graph.several("Loop", "", first, *values, outputs=len(names), body=inner)
+    for number, name in zip(operator.outputs, found, strict=True):
         graph.set(number, name)
 
 

@@ -55,7 +55,7 @@ def _place(kind: str, graph: LiteGraph, operator: Operator) -> None:
 def _top(graph: LiteGraph, operator: Operator) -> None:
     source, count = operator.inputs
     wanted = graph.node("Reshape", graph.ints(count), graph.constant([1], "int64"))
-    values, places = graph.node("TopK", graph.value(source), wanted, outputs=2)
+    values, places = graph.several("TopK", graph.value(source), wanted, outputs=2)
     graph.set(operator.outputs[0], values)
     graph.set(operator.outputs[1], graph.cast(places, graph.tensor(operator.outputs[1]).dtype))
 

@@ -1,0 +1,182 @@
+"""CatBoost's models, saved as cbm. CatBoost asks ``float32(x) > border`` and sums in float64."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.parity import Answers
+from ortolan_convert.sources.boosting_table import BoostingTable
+from ortolan_convert.sources.catboost_trees import read_columns, read_trees
+from ortolan_convert.sources.packages import require
+from ortolan_convert.table import TableSource
+from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, sigmoid, softmax
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from ortolan.tasks.text_classification import Label
+    from ortolan_convert.graph import GraphBuilder, Value
+    from ortolan_convert.request import Request
+    from ortolan_convert.trees import Trees
+
+Kind = Literal["binary", "softmax", "one-vs-all", "identity", "exponential"]
+
+LOSSES: Mapping[str, Kind] = {
+    "Logloss": "binary",
+    "CrossEntropy": "binary",
+    "Focal": "binary",
+    "MultiClass": "softmax",
+    "MultiClassOneVsAll": "one-vs-all",
+    "Poisson": "exponential",
+    "Tweedie": "exponential",
+}
+"""What losses make of the sums; others leave them as they are."""
+REFUSED: Mapping[str, str] = {
+    "RMSEWithUncertainty": "its answers are a mean and a variance; train with RMSE",
+    "MultiLogloss": "several labels at once; train a classifier for each",
+    "MultiCrossEntropy": "several labels at once; train a classifier for each",
+}
+"""Losses, and why they cannot be converted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatBoostModel:
+    """A model of CatBoost, read and checked.
+
+    Args:
+        kind: what it makes of the sums.
+        labels: of a classifier.
+        border: score above which a binary classifier answers with its second class.
+        trees: over ``table``'s columns.
+        table: the columns.
+    """
+
+    kind: Kind
+    labels: tuple[Label, ...]
+    border: float
+    trees: Trees
+    table: BoostingTable
+
+    def build(self, graph: GraphBuilder, x: Value) -> Mapping[str, Value]:
+        """Add the nodes; gives the outputs by name."""
+        sums = self.trees.sums(graph, x, BOTH_SIDES if self.kind == "binary" else None)
+        if self.kind == "binary":
+            shifted = sums
+            if self.border:
+                shifted = graph.node("Add", sums, graph.constant(np.array([self.border, -self.border])))
+            return {"probabilities": logistic(graph, sums), "label": largest(graph, shifted)}
+        if self.kind in ("softmax", "one-vs-all"):
+            shares = softmax(graph, sums) if self.kind == "softmax" else sigmoid(graph, sums)
+            return {"probabilities": shares, "label": largest(graph, sums)}
+        return {"values": graph.node("Exp", sums) if self.kind == "exponential" else sums}
+
+    def answers(self, model: Any, x: NDArray[Any]) -> Answers:
+        """The library's answers to rows."""
+        if not self.labels:
+            kind = "Exponent" if self.kind == "exponential" else "RawFormulaVal"
+            values = np.asarray(model.predict(x, prediction_type=kind), np.float64)
+            return Answers(np.zeros(len(values), np.int64), {"values": values.reshape(len(values), -1)}, "values")
+        shares = np.asarray(model.predict(x, prediction_type="Probability"), np.float64)
+        found = np.asarray(model.predict(x, prediction_type="Class")).reshape(-1)
+        position = {str(label): i for i, label in enumerate(self.labels)}
+        labels = np.array([position[str(label)] for label in found.tolist()], np.int64)
+        return Answers(labels, {"probabilities": shares}, "probabilities")
+
+
+def read_table_model(request: Request) -> TableSource:
+    """Read a model of CatBoost.
+
+    Raises:
+        ConversionError: the file is damaged, cut short or of a later form.
+        UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
+        MissingPackageError: catboost is not installed.
+    """
+    request.without_config()
+    path = request.only_path()
+    catboost = require("catboost", "catboost", "boosting")
+    check_file(path.read_bytes(), path.name)
+    library = catboost.CatBoost()
+    try:
+        library.load_model(str(path), format="cbm")
+    except (catboost.CatBoostError, ValueError, MemoryError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        raise ConversionError(f"{path}: catboost {catboost.__version__} cannot read it: {reason}") from None
+    model = read_model(library, path.name)
+    outputs = model.trees.outputs
+    return TableSource(
+        framework="catboost",
+        version=catboost.__version__,
+        packages=("catboost",),
+        task="tabular-classification" if model.labels else "tabular-regression",
+        columns=model.table.columns(model.trees, infinite=True, closed=False),
+        labels=model.labels,
+        targets=() if model.labels else tuple(f"target{i}" for i in range(outputs)) if outputs > 1 else ("target",),
+        ask=lambda rows: model.answers(library, model.table.frame(rows)),
+        build=lambda graph, numbers, others: model.build(graph, model.table.matrix(graph, numbers, others)),
+    )
+
+
+def check_file(data: bytes, place: str) -> None:
+    """Check a cbm file's frame: what it announces must be there.
+
+    Raises:
+        ConversionError: it is cut short.
+    """
+    if len(data) < 8:
+        raise ConversionError(f"{place}: a CatBoost model cut short after {len(data)} bytes")
+    (size,) = struct.unpack_from("<I", data, 4)
+    if not 0 < size <= len(data) - 8:
+        raise ConversionError(f"{place}: a CatBoost model of {size + 8} bytes that is cut short to {len(data)}")
+
+
+def read_model(library: Any, place: str) -> CatBoostModel:
+    """A model of CatBoost from the library's own, by its export to JSON.
+
+    Raises:
+        ConversionError: the model is damaged.
+        UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
+    """
+    others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
+    if others:
+        raise UnsupportedError(f"{place}: column {others[0]} holds text or embeddings; train without it")
+    with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
+        exported = Path(directory, "model.json")
+        library.save_model(str(exported), format="json")
+        content = json.loads(exported.read_bytes())
+    try:
+        return _read(content, library, place)
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
+
+
+def _read(content: Any, library: Any, place: str) -> CatBoostModel:
+    information = content.get("model_info", {})
+    loss = information.get("params", {}).get("loss_function", {}).get("type", "RMSE")
+    if loss in REFUSED:
+        raise UnsupportedError(f"{place}: loss {loss!r} is not supported: {REFUSED[loss]}")
+    kind = LOSSES.get(loss, "identity")
+    table = BoostingTable(read_columns(content["features_info"], place), {}, place)
+    table.check()
+    labels: tuple[Label, ...] = ()
+    if kind in ("binary", "softmax", "one-vs-all"):
+        labels = tuple(one.item() if isinstance(one, np.generic) else one for one in library.classes_)
+    trees = read_trees(content, table, place)
+    wanted = 1 if kind == "binary" else len(labels) or trees.outputs
+    if trees.outputs != wanted or (labels and len(labels) < 2):
+        raise ValueError(f"{trees.outputs} outputs for {len(labels)} classes")
+    border = 0.0
+    if kind == "binary":
+        share = float(dict(library.get_metadata().items()).get("binclass_probability_threshold", "0.5"))
+        border = float(np.log(share) - np.log1p(-share)) if 0 < share < 1 else 0.0
+    return CatBoostModel(kind=kind, labels=labels, border=border, trees=trees, table=table)

@@ -1,0 +1,79 @@
+"""Answers that rounding decides: of several equally near neighbours, which ones count."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ortolan_convert.sources.scikit_learn.registry import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TWINS = 12
+"""How many copies are asked."""
+SHIFT = 1e-12
+"""How far their training data is moved, relative to the spread of each column: more than distances are rounded."""
+_NEIGHBORS = frozenset({"KNeighborsClassifier", "KNeighborsRegressor", "KNNImputer"})
+
+
+def twins_of(model: Any) -> list[Any]:
+    """Copies of a fitted estimator whose neighbours are moved by a trifle; none if it has no neighbours.
+
+    Where their answers differ from the estimator's, several rows of the training data are equally near, and which of
+    them count is not defined: not even scikit-learn's own algorithms agree.
+    """
+    if not any(True for _ in _neighbors(model)):
+        return []
+    copies = []
+    for seed in range(TWINS):
+        twin = copy.deepcopy(model)
+        for one in list(_neighbors(twin)):
+            _move(one, seed)
+        copies.append(twin)
+    return copies
+
+
+def _move(model: Any, seed: int) -> None:
+    stored = model._fit_X  # noqa: SLF001 - where it is kept
+    random = np.random.default_rng(seed)
+    if hasattr(stored, "toarray"):  # sparse, as features of words are: zeros stay
+        moved: Any = stored.copy()
+        moved.data = moved.data * (1 + SHIFT * random.standard_normal(moved.data.shape))
+    else:
+        known = np.asarray(stored, np.float64)
+        moved = known + SHIFT * np.nanmax(np.abs(known), axis=0, initial=0.0) * random.standard_normal(known.shape)
+    names = getattr(model, "feature_names_in_", None)
+    if key_of(model) == "KNNImputer":
+        model.fit(moved)
+    else:
+        answers = model._y  # noqa: SLF001 - where it is kept
+        classes = getattr(model, "classes_", None)
+        model.fit(moved, answers if classes is None else classes[answers])
+    if names is not None:
+        model.feature_names_in_ = names
+
+
+def _neighbors(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """The estimators inside another one, wherever it keeps them, that look for neighbours."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, list | tuple):
+        inner: list[Any] = list(value)
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
+        inner = value.ravel().tolist()
+    elif key_of(value) is not None and hasattr(value, "__dict__"):
+        if key_of(value) in _NEIGHBORS and hasattr(value, "_fit_X"):
+            yield value
+            return
+        inner = list(vars(value).values())
+    else:
+        return
+    for one in inner:
+        yield from _neighbors(one, seen)
