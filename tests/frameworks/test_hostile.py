@@ -317,7 +317,7 @@ def test_nothing_runs_without_trust(script: str, tmp_path: Path) -> None:
             "name": path.stem,
             "path": str(path),
             "room": str(room),
-            "options": {"module": "os:getcwd"} if "weights." in path.name else {},
+            "options": {"module": "os:getcwd"} if path.name.startswith("torch-weights") else {},
         }
         for path in sorted(place.iterdir())
     ]
