@@ -91,9 +91,8 @@ def _meta_graph(path: Path) -> Any:
     file = binary if binary.is_file() else text
     fingerprint = path / "fingerprint.pb"
     try:
-        if fingerprint.is_file() and not fingerprint_pb2.FingerprintDef.FromString(fingerprint.read_bytes()).HasField(
-            "version"
-        ):
+        given = fingerprint.read_bytes() if fingerprint.is_file() else None
+        if given is not None and not fingerprint_pb2.FingerprintDef.FromString(given).ByteSize():
             raise ConversionError(f"{fingerprint}: damaged or cut short; copy the whole SavedModel again")
         if file.stat().st_size > LARGEST_FILE:
             raise ConversionError(f"{file}: expected at most {LARGEST_FILE} bytes")
