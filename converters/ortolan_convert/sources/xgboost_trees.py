@@ -41,8 +41,8 @@ def read_categories(learner: Mapping[str, Any], place: str) -> dict[int, tuple[A
             text = values.astype(np.int64).astype(np.uint8).tobytes()
             if not text.isascii():
                 raise UnsupportedError(
-                    f"{place}: column {column}: categories with letters beyond ASCII, of which XGBoost's file holds only the "
-                    "beginning; rename them and train again"
+                    f"{place}: column {column}: categories with letters beyond ASCII, of which XGBoost's file holds "
+                    "only the beginning; rename them and train again"
                 )
             ends = [int(end) for end in stored["offsets"]]
             if ends != sorted(ends) or not 0 <= ends[0] <= ends[-1] <= len(text):

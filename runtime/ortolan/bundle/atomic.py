@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from ortolan.bundle.files import chunks, reason_of
 from ortolan.bundle.names import MANIFEST
-from ortolan.errors import StorageError
+from ortolan.errors import OrtolanError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,6 +108,9 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
     try:
         yield partial
         _sync(target.parent)
+    except OrtolanError:
+        # Some are OSErrors too, and not about writing: trust that was not given is a PermissionError.
+        raise
     except OSError as error:
         raise _write_error(target, error) from error
     finally:
