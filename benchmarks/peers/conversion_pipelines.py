@@ -99,7 +99,7 @@ SCALERS: Sequence[Make] = (
     ),
     lambda r: preprocessing.KBinsDiscretizer(4, encode=one_of("ordinal", "onehot-dense")(r), quantile_method="linear"),
     lambda _: preprocessing.FunctionTransformer(),
-    lambda r: preprocessing.SplineTransformer(n_knots=4) if r.random() < 0.3 else preprocessing.StandardScaler(),
+    lambda r: preprocessing.SplineTransformer(n_knots=4, extrapolation=one_of("constant", "linear", "periodic")(r)),
 )
 ENCODERS: Sequence[Make] = (
     lambda r: preprocessing.OneHotEncoder(handle_unknown=one_of("error", "ignore")(r)),

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import pytest
+import skops.io
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 import ortolan
-from ortolan.errors import ConversionError, InputError, TaskMismatchError, UnsupportedError
+from ortolan.errors import ConversionError, InputError, TaskMismatchError, TrustRequiredError, UnsupportedError
 from ortolan_convert.convert import convert
 
 if TYPE_CHECKING:
@@ -203,6 +205,16 @@ def test_a_class_made_elsewhere(converted: Convert, iris: Any) -> None:
     source.__class__ = Strange
     with pytest.raises(UnsupportedError, match=r"Strange is not supported"):
         converted(source)
+
+
+def test_skops_files(iris: Any, tmp_path: Path) -> None:
+    """Numbers need no trust; trees do, because compiled code follows what the file says."""
+    for name, model in {"linear": LogisticRegression(), "tree": DecisionTreeClassifier(max_depth=2)}.items():
+        skops.io.dump(model.fit(*iris), tmp_path / name)
+    assert convert(tmp_path / "linear", tmp_path / "o.bundle").task == "tabular-classification"
+    with pytest.raises(TrustRequiredError, match=r"holds sklearn\.tree\._tree\.Tree, whose compiled code"):
+        convert(tmp_path / "tree", tmp_path / "p.bundle")
+    assert convert(tmp_path / "tree", tmp_path / "p.bundle", trust=True).task == "tabular-classification"
 
 
 class Strange(LogisticRegression):  # type: ignore[misc]  # scikit-learn has no types

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ortolan.errors import BundleError, InputError, InputTypeError, ManifestError, StorageError
 from ortolan.inputs.columns import Columns
-from ortolan.inputs.table_file import read_table
+from ortolan.inputs.table_file import read_row_samples, read_table
 from ortolan.types import TensorSpec
 
 if TYPE_CHECKING:
@@ -407,3 +407,32 @@ def test_missing_strings_need_a_name() -> None:
     features = [{"name": "city", "input": "city", "missing": "allow"}]
     with pytest.raises(ManifestError, match="'city' is str, which has no value for missing"):
         Columns.open({"features": features}, [TensorSpec("city", "str", (None, 1))], "columns")
+
+
+def test_lines_of_json(tmp_path: Path) -> None:
+    """A row on each line, by name; the label beside it is given too."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"size": 1, "rooms": 2, "city": null, "label": 1.0}\n\n{"city": "Wien", "size": 2, "rooms": 3}\n')
+    found = read_row_samples(path, special())
+    assert found.rows == [{"size": 1, "rooms": 2, "city": None}, {"size": 2, "rooms": 3, "city": "Wien"}]
+    assert found.labels is None
+    path.write_text('{"size": 1, "rooms": 2, "city": null, "label": 1.0}\n')
+    assert read_row_samples(path, special()).labels == ("1",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1, 2]\n", "line 1: expected a JSON object, found list"),
+        ("{1}\n", "line 1: expected a JSON object"),
+        ('{"size": 1}\n', "row 0: missing: 'rooms', 'city'"),
+        ("\n", "at least one row"),
+    ],
+)
+def test_lines_that_are_none(tmp_path: Path, content: str, message: str) -> None:
+    """The line is named, and the file."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as raised:
+        read_table(path, special())
+    assert str(path) in str(raised.value)

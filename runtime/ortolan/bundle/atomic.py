@@ -109,6 +109,7 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
         yield partial
         _sync(target.parent)
     except OrtolanError:
+        # Some are OSErrors too, and not about writing: trust that was not given is a PermissionError.
         raise
     except OSError as error:
         raise _write_error(target, error) from error
@@ -152,8 +153,8 @@ def write_file(path: Path, content: bytes | Path | Iterable[bytes | memoryview])
     return size, digest.hexdigest()
 
 
-def _write_error(target: Path, error: OSError | ValueError) -> OrtolanError:
-    if isinstance(error, OrtolanError):
+def _write_error(target: Path, error: OSError | ValueError) -> StorageError:
+    if isinstance(error, StorageError):
         return error
     return StorageError(f"cannot write {str(target)!r}: {reason_of(error)}; nothing was left there")
 

@@ -193,6 +193,7 @@ class _Group:
         self._dtype: np.dtype[Any] = np.dtype(object if self._strings else features[0].dtype)
         self._may_miss = np.array([feature.missing for feature in features])
         self._may_be_infinite = np.array([feature.infinite for feature in features])
+        self._known = {one.name: frozenset(one.values) for one in features if one.values is not None}
         self._limited = [(i, np.array(one.values)) for i, one in enumerate(features) if one.values is not None]
 
     def encoded(self, rows: Sequence[Sequence[Any]], start: int | None) -> Array:
@@ -269,7 +270,7 @@ class _Group:
             raise InputTypeError(f"{place}expected a number, found {kind_of(value)} {value!r:.40}{advice}")
         else:
             found = self._number(value, feature, place)
-        if feature.values is not None and found not in feature.values:
+        if feature.values is not None and found not in self._known[feature.name]:
             known = _listed(feature.values)
             raise InputError(f"{place}expected one of {known}, found {found!r}; the model was trained with no other")
         return found

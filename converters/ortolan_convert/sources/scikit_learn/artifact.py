@@ -30,9 +30,27 @@ SKOPS_ALLOWED = frozenset(
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._SigmoidCalibration",
         "sklearn.calibration._TemperatureScaling",
+        "sklearn.multiclass._ConstantPredictor",
+        "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+        "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+        "sklearn.utils._bunch.Bunch",
+        "numpy.dtype",
     }
 )
 """Types of scikit-learn that hold numbers only and that skops does not trust by itself."""
+SKOPS_COMPILED = frozenset(
+    {
+        "sklearn.tree._tree.Tree",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.neighbors._ball_tree.BallTree",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.ManhattanDistance64",
+        "sklearn._loss.loss.HalfTweedieLoss",
+        "scipy.sparse._csr.csr_matrix",
+    }
+)
+"""Types whose compiled code follows the positions that a file gives it, unchecked: they are read with trust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +72,7 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     """The object in a scikit-learn artifact.
 
     Raises:
-        TrustRequiredError: a pickle without trust; nothing in it has run.
+        TrustRequiredError: a pickle, or a skops file with trees, without trust; nothing in it has run.
         MissingPackageError: scikit-learn, joblib or skops is not installed.
         UnsupportedError: a skops file with types outside the known ones.
         ConversionError: it is damaged, or of a version that cannot be read.
@@ -68,7 +86,7 @@ def read_artifact(path: Path, kind: Kind, *, trust: bool) -> Artifact:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            content = _read_skops(path) if kind == "skops" else _read_pickle(path)
+            content = _read_skops(path, trust=trust) if kind == "skops" else _read_pickle(path)
     except OrtolanError:
         raise
     except MemoryError:
@@ -115,14 +133,20 @@ def _read_pickle(path: Path) -> Any:
     return joblib.load(path)
 
 
-def _read_skops(path: Path) -> Any:
+def _read_skops(path: Path, *, trust: bool) -> Any:
     skops = require("skops.io", "skops", "sklearn")
-    untrusted = sorted(set(skops.get_untrusted_types(file=path)) - SKOPS_ALLOWED)
+    found = set(skops.get_untrusted_types(file=path)) - SKOPS_ALLOWED
+    compiled, untrusted = sorted(found & SKOPS_COMPILED), sorted(found - SKOPS_COMPILED)
     if untrusted:
         raise UnsupportedError(
             f"{path}: holds types outside scikit-learn's known ones, which are not loaded: {', '.join(untrusted)}"
         )
-    return skops.load(path, trusted=sorted(SKOPS_ALLOWED))
+    if compiled and not trust:
+        raise TrustRequiredError(
+            f"{path}: holds {', '.join(compiled)}, whose compiled code does not check what a file says; if you trust "
+            f"where it comes from, add --trust"
+        )
+    return skops.load(path, trusted=sorted(SKOPS_ALLOWED | SKOPS_COMPILED))
 
 
 def _explained(path: Path, missing: Missing | None, version: str | None, error: Exception) -> OrtolanError:

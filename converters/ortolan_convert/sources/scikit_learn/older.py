@@ -29,9 +29,10 @@ def modernize(estimator: Any) -> None:
 def feature_count(estimator: Any) -> int | None:
     """How many features an estimator takes; None if it does not say.
 
-    CatBoost 1.2 forgets it when it is pickled, and says 0; it knows the features' names.
+    CatBoost 1.2 forgets it when it is pickled, and says 0; it knows the features' names. A vector machine with a kernel
+    of one's own keeps the shape of its training data alone.
     """
-    count = getattr(estimator, "n_features_in_", None)
+    count = getattr(estimator, "n_features_in_", getattr(estimator, "shape_fit_", (None, None))[1])
     if count == 0:
         count = len(getattr(estimator, "feature_names_", ())) or None
     return None if count is None else int(count)

@@ -44,6 +44,7 @@ TRANSFORMS: Mapping[str, str] = {
     "QuantileTransformer": "scalers:quantile_transformer",
     "KBinsDiscretizer": "scalers:k_bins",
     "PolynomialFeatures": "scalers:polynomial_features",
+    "SplineTransformer": "splines:spline_features",
     "OneHotEncoder": "encoders:encode",
     "OrdinalEncoder": "encoders:encode",
     "TargetEncoder": "encoders:encode",
@@ -214,7 +215,6 @@ REFUSED: Mapping[str, str] = {
     "IterativeImputer": _ITERATES,
     "DictionaryLearning": _ITERATES,
     "SparsePCA": _ITERATES,
-    "SplineTransformer": "splines are not supported; use KBinsDiscretizer or PolynomialFeatures",
     "FeatureAgglomeration": "merging features is not supported; train without it",
 }
 """Class -> why it cannot be converted."""

@@ -92,9 +92,7 @@ def normalizer(graph: GraphBuilder, fitted: Fitted, features: Features) -> Featu
     else:
         norm = reduced(graph, {"l1": "ReduceSum", "max": "ReduceMax"}[fitted.model.norm], graph.node("Abs", value))
     # Below ten times the rounding of 1, scikit-learn takes a norm for 0 (_handle_zeros_in_scale).
-    zero = (
-        compared(graph, "Less", norm, 10 * EPSILON) if fitted.model.norm != "l2" else compared(graph, "Equal", norm, 0)
-    )
+    zero = compared(graph, "Less", norm, 10 * EPSILON)
     return (parts.Dense(binary(graph, "Div", value, where(graph, zero, 1.0, norm))),)
 
 

@@ -44,7 +44,7 @@ def principal_components(graph: GraphBuilder, fitted: Fitted, features: Features
 
 
 def truncated_svd(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
-    """``x components``; sparse features need not be made dense."""
+    """``x components``."""
     return (parts.Dense(_projected(graph, features, fitted.model.components_.T)),)
 
 

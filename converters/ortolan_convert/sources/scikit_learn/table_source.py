@@ -11,6 +11,7 @@ from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.provenance import installed
 from ortolan_convert.sources.scikit_learn import compose, older
 from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns, RawTable
+from ortolan_convert.sources.scikit_learn.inner import estimators_in
 from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
 from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
 from ortolan_convert.sources.scikit_learn.table_limits import find_limits
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 MANY_COLUMNS = 1000
 """Of columns without names so many look like the features of a text vectorizer."""
-_PACKAGES = ("scikit-learn", "joblib", "scipy", "pandas", "xgboost", "lightgbm", "catboost")
+_PACKAGES = ("scikit-learn", "joblib", "scipy")
 
 
 def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
@@ -46,7 +47,7 @@ def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
     return TableSource(
         framework="scikit-learn",
         version=(versions[0] if versions else installed("scikit-learn")) or "unknown",
-        packages=_PACKAGES,
+        packages=_packages(fitted.model),
         task=answers.task,
         columns=found,
         labels=answers.labels,
@@ -61,6 +62,13 @@ def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
             f"give its file too: ortolan convert VECTORIZER MODEL",
         ),
     )
+
+
+def _packages(model: Any) -> tuple[str, ...]:
+    """The distributions that took part."""
+    own = {type(one).__module__.partition(".")[0] for one in estimators_in(model)} - {"sklearn"}
+    named = ("pandas",) if hasattr(model, "feature_names_in_") else ()
+    return (*_PACKAGES, *named, *sorted(own))
 
 
 @dataclass(frozen=True, slots=True)

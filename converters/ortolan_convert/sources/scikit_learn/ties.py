@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan_convert.sources.scikit_learn.inner import estimators_in
 from ortolan_convert.sources.scikit_learn.registry import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 TWINS = 12
 """How many copies are asked."""
 SHIFT = 1e-12
 """How far their training data is moved, relative to the spread of each column: more than distances are rounded."""
 _NEIGHBORS = frozenset({"KNeighborsClassifier", "KNeighborsRegressor", "KNNImputer"})
+_CENTERED = frozenset({"KMeans", "MiniBatchKMeans"})
 
 
 def twins_of(model: Any) -> list[Any]:
@@ -32,6 +36,10 @@ def twins_of(model: Any) -> list[Any]:
         twin = copy.deepcopy(model)
         for one in list(_neighbors(twin)):
             _move(one, seed)
+        # Distances to centers come from differences of large squares, and what is left of small ones is rounding.
+        for one in estimators_in(twin):
+            if key_of(one) in _CENTERED and hasattr(one, "cluster_centers_"):
+                one.cluster_centers_ = _moved(one.cluster_centers_, np.random.default_rng(seed))
         copies.append(twin)
     return copies
 
@@ -56,24 +64,13 @@ def _move(model: Any, seed: int) -> None:
         model.feature_names_in_ = names
 
 
-def _neighbors(value: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """The estimators inside another one, wherever it keeps them, that look for neighbours."""
-    seen = set() if seen is None else seen
-    if id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, list | tuple):
-        inner: list[Any] = list(value)
-    elif isinstance(value, dict):
-        inner = list(value.values())
-    elif isinstance(value, np.ndarray) and value.dtype.hasobject:
-        inner = value.ravel().tolist()
-    elif key_of(value) is not None and hasattr(value, "__dict__"):
-        if key_of(value) in _NEIGHBORS and hasattr(value, "_fit_X"):
-            yield value
-            return
-        inner = list(vars(value).values())
-    else:
-        return
-    for one in inner:
-        yield from _neighbors(one, seen)
+def _moved(points: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
+    """The points, each moved by a trifle."""
+    largest = np.nanmax(np.abs(points), axis=0, initial=0.0)
+    moved: NDArray[Any] = points + SHIFT * largest * random.standard_normal(points.shape)
+    return moved
+
+
+def _neighbors(model: Any) -> Iterator[Any]:
+    """The fitted estimators inside another one that look for neighbours."""
+    return (one for one in estimators_in(model) if key_of(one) in _NEIGHBORS and hasattr(one, "_fit_X"))
