@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 WORTHWHILE = 0.9
 """A variant must be smaller than this share of the next larger one, or it is left out."""
-_COUNTED = {"embedding": "vectors", "tensor": "answers"}
+_COUNTED = {"embedding": "vectors", "tensor": "answers", "token": "labels of tokens"}
 """What a drop is a share of, by metric; decisions where there is nothing here."""
 
 

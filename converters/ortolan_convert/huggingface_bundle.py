@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ortolan.bundle.write import write_bundle
-from ortolan.errors import StorageError, TaskMismatchError
+from ortolan.errors import OrtolanError, StorageError, TaskMismatchError
 from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.tokens import TokenEncoder
 from ortolan.tasks import is_experimental
@@ -83,7 +83,7 @@ def convert_huggingface(request: Request) -> ConversionReport:
             )
             reports = (*(one.report(bundle) for one in tried.made), *tried.left_out)
     except OSError as error:
-        if isinstance(error, StorageError):
+        if isinstance(error, OrtolanError):
             raise
         raise StorageError(f"{target.parent}: cannot be written: {error.strerror or error}") from error
     return ConversionReport(

@@ -24,7 +24,7 @@ from ortolan_convert.network_inputs import inputs_of
 from ortolan_convert.network_variants import Made, Tried, sample_rows, try_variants
 from ortolan_convert.provenance import package_name, provenance_of, source_of
 from ortolan_convert.reference.oldest import oldest
-from ortolan_convert.reference.refine import can_be_quantized, check, for_passes, refined
+from ortolan_convert.reference.refine import check, for_passes, no_variants, refined
 from ortolan_convert.report import EXPERIMENTAL, ConversionReport
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.onnx_file import read_onnx
@@ -143,10 +143,10 @@ def _variants(made: Made, reference: Reference, exam: NetworkExam, request: Requ
     """The reference, and the smaller variants that it deserves."""
     if not request.quantize:
         return Tried([made], [])
-    reason = can_be_quantized(reference)
+    model = for_passes(reference)
+    reason = no_variants(reference, model)
     if reason is not None:
         return Tried([made], [], [f"no smaller variants were made: {reason}"])
-    model = for_passes(reference)
     tried = try_variants(
         made,
         model,

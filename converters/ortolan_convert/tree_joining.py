@@ -80,7 +80,7 @@ def joined(
         ends = np.cumsum([len(tree.feature) for tree in trees])
         reached = np.insert(reached, np.repeat(ends, added), True)
         found = _side_by_side(grown, output, base)
-    return found if reached.all() else only(found, reached)
+    return only(*_without_idle_splits(found, reached))
 
 
 def _side_by_side(trees: Sequence[Tree], output: Sequence[int] | NDArray[Any], base: NDArray[Any]) -> Trees:
@@ -126,6 +126,34 @@ def _reached(trees: Trees, place: str) -> NDArray[Any]:
         if reached[level].any() or len(np.unique(level)) < len(level):
             raise ConversionError(f"{place}: a tree is damaged: two branches lead to one node")
     raise UnsupportedError(f"{place}: a tree of more than {DEEPEST} levels; limit its depth")
+
+
+def _without_idle_splits(trees: Trees, reached: NDArray[Any]) -> tuple[Trees, NDArray[Any]]:
+    """Splits between leaves that add the same become leaves: symmetric trees are full of them.
+
+    Returns:
+        The trees, and which of their nodes are still reached.
+    """
+    feature, values, reached = trees.feature.copy(), trees.values.copy(), reached.copy()
+    splits = np.flatnonzero(reached & (feature != LEAF))
+    while len(splits):
+        left, right = trees.left[splits], trees.right[splits]
+        idle = (feature[left] == LEAF) & (feature[right] == LEAF) & (values[left] == values[right]).all(axis=1)
+        if not idle.any():
+            break
+        merged = splits[idle]
+        feature[merged], values[merged] = LEAF, values[left[idle]]
+        reached[left[idle]] = reached[right[idle]] = False
+        splits = splits[~idle]
+    leaf = feature == LEAF
+    whole = replace(
+        trees,
+        feature=feature,
+        values=values,
+        threshold=np.where(leaf, 0.0, trees.threshold),
+        missing_left=trees.missing_left & ~leaf,
+    )
+    return whole, reached
 
 
 def _check(trees: Trees, reached: NDArray[Any], features: int, place: str) -> None:

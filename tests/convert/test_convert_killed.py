@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ortolan.bundle.directory import open_bundle
-from ortolan.errors import ConversionError, StorageError
+from ortolan.errors import ConversionError, StorageError, TrustRequiredError
 from ortolan_convert.convert import convert
 from ortolan_convert.scratch import scratch
 
@@ -275,4 +275,11 @@ def test_errors_nobody_foresaw_are_one_line(sentiment: Path, tmp_path: Path, mon
     with pytest.raises(ConversionError) as caught:
         convert(sentiment, tmp_path / "out.bundle", trust=True)
     assert str(caught.value).endswith("(RuntimeError: something in many lines)")
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_of_the_conversion_stay_what_they_are(tmp_path: Path) -> None:
+    """A want of trust is an OSError, too, and no failure to write."""
+    with pytest.raises(TrustRequiredError, match=r"^why$"), scratch(tmp_path / "out.bundle"):
+        raise TrustRequiredError("why")
     assert not list(tmp_path.iterdir())

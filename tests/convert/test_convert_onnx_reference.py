@@ -321,14 +321,8 @@ def test_equal_models_give_equal_bundles(tmp_path: Path) -> None:
     assert first.bundle.digest == second.bundle.digest
 
 
-def test_a_model_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be one message goes through every step with its weights beside it."""
-
-    def refuses(model: Any, *_: Any, **__: Any) -> bytes:
-        if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 1 << 18:
-            raise ValueError("exceeds the maximum protobuf size of 2GB")
-        return model.__class__.SerializeToString(model, deterministic=True)
-
+def test_a_model_with_external_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has its weights beside it keeps them there, and so have its variants."""
     monkeypatch.setattr(weight_file, "BESIDE", 1 << 18)
     text = "g (float[n, 512] x) => (float[n, 512] y) { y = MatMul(x, w) }"
     model = onnx.load(saved(tmp_path / "small.onnx", text, w=matrix(512, 512)))
@@ -413,3 +407,34 @@ def test_an_objection_of_the_checker_is_passed_on(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     report = convert(tmp_path / "m.onnx", tmp_path / "out.bundle")
     assert "onnxruntime runs the model, but ONNX's own checker objects: " in notes(report)
+
+
+def test_outputs_that_are_no_tensors_are_refused(tmp_path: Path) -> None:
+    """Maps and sequences: the output is named, and how to export without."""
+    text = "g (float[n, 3] x) => (seq(float[3]) y) { y = SplitToSequence <axis = 0, keepdims = 0> (x) }"
+    with pytest.raises(UnsupportedError, match=r"found output 'y', a sequence; export .*'zipmap': False"):
+        convert(saved(tmp_path / "m.onnx", text), tmp_path / "out.bundle")
+
+
+def test_a_model_without_large_weights_has_no_variants(tmp_path: Path) -> None:
+    """One sentence says so."""
+    text = "g (float[n, 3] x) => (float[n, 2] y) { y = MatMul(x, w) }"
+    report = convert(saved(tmp_path / "m.onnx", text, w=matrix(3, 2)), tmp_path / "out.bundle")
+    assert [one.name for one in report.variants] == ["fp32"]
+    assert "no smaller variants were made: the model has no weights of 4096 numbers of float32 or more" in notes(report)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "g (float[n, 5] x) => (int64[2, k] y) { y = NonZero(x) }",
+        "g (float[n, 5] x) => (float[n, 5] y) { y = Log(x) }",
+        "g () => (float[2] y) { y = Constant <value = float[2] {1.0, 2.0}> () }",
+        "g (float[n, 5] x) => (float[n, 5] y) { y = RandomNormalLike(x) }",
+    ],
+    ids=["sizes that follow from data", "answers that are no numbers", "no inputs", "random answers"],
+)
+def test_odd_models(text: str, tmp_path: Path) -> None:
+    """They are what they are: kept byte for byte."""
+    path = saved(tmp_path / "m.onnx", text)
+    assert reference(convert(path, tmp_path / "out.bundle")).read_bytes() == path.read_bytes()

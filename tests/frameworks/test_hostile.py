@@ -141,7 +141,8 @@ def _cases(made: Path, place: Path) -> Iterator[dict[str, Any]]:
                 else:
                     broken.write_bytes(content)
                 options = {"module": "os:getcwd"} if whole.stem.startswith(("torch-weights", "safetensors")) else {}
-                yield {"name": f"{whole.stem}: {file.name}: {damage}", "path": str(broken), "options": options}
+                name = f"{whole.stem}: {file.name}: {damage} ({index})"
+                yield {"name": name, "path": str(broken), "options": options}
 
 
 def test_damaged_files(made: Path, tmp_path: Path) -> None:
@@ -301,7 +302,9 @@ own = {**config, "model_type": "own", "auto_map": {"AutoConfig": "own.Config", "
 """
 
 
-@pytest.mark.parametrize("script", [TORCH_CODE, TENSORFLOW_CODE, TRANSFORMERS_CODE], ids=["torch", "tensorflow", "transformers"])
+@pytest.mark.parametrize(
+    "script", [TORCH_CODE, TENSORFLOW_CODE, TRANSFORMERS_CODE], ids=["torch", "tensorflow", "transformers"]
+)
 def test_nothing_runs_without_trust(script: str, tmp_path: Path) -> None:
     """Files whose code did run when their own framework read them, as the scripts that make them check."""
     place, room, canary = (tmp_path / name for name in ("made", "room", "canary"))
@@ -314,7 +317,7 @@ def test_nothing_runs_without_trust(script: str, tmp_path: Path) -> None:
             "name": path.stem,
             "path": str(path),
             "room": str(room),
-            "options": {"module": "os:getcwd"} if "weights." in path.name else {},
+            "options": {"module": "os:getcwd"} if path.name.startswith("torch-weights") else {},
         }
         for path in sorted(place.iterdir())
     ]

@@ -106,6 +106,7 @@ def test_a_lambda_layer_needs_trust(api: Any, suffix: str, tmp_path: Path, monke
     ("entry", "words"),
     [
         ({"class_name": "Lambda", "config": {"name": "a"}}, "a Python function"),
+        ({"class_name": "keras.layers.lambda", "config": {"name": "a"}}, "a Python function"),
         ({"class_name": "TFSMLayer", "module": "keras.layers", "config": {"name": "a"}}, "SavedModel"),
         ({"class_name": "TorchModuleWrapper", "config": {"name": "a"}}, "pickled"),
         ({"class_name": "Popen", "module": "subprocess", "config": {"args": ["true"]}}, "module subprocess"),

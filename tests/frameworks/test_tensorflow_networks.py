@@ -235,6 +235,30 @@ def test_a_saved_model_of_tensorflow_one(tmp_path: Path) -> None:
         check_parity(read(directory, "saved-model", tmp_path / f"room-{resources}"), batches=(2,))
 
 
+def test_a_loop_of_tensorflow_one(tmp_path: Path) -> None:
+    """Written when loops were Switch and Merge: a recurrent layer step by step, its steps in a TensorArray."""
+    one = tf.compat.v1
+    one.disable_control_flow_v2()
+    try:
+        with tf.Graph().as_default(), one.Session() as session, silenced():
+            x = one.placeholder(tf.float32, [None, 7, 5], name="x")
+            weights = one.get_variable("weights", [5, 5], use_resource=False)
+            steps = tf.transpose(x, [1, 0, 2])
+
+            def step(i: Any, state: Any, seen: Any) -> Any:
+                state = tf.tanh(tf.matmul(steps[i] + state, weights))
+                return i + 1, state, seen.write(i, state)
+
+            start = [0, tf.zeros_like(steps[0]), one.TensorArray(tf.float32, 7)]
+            _, last, seen = one.while_loop(lambda i, *_: i < 7, step, start)
+            outputs = {"all": seen.stack(), "last": last}
+            session.run(one.global_variables_initializer())
+            one.saved_model.simple_save(session, str(tmp_path / "saved"), {"x": x}, outputs)
+    finally:
+        one.enable_control_flow_v2()
+    check_parity(read(tmp_path / "saved", "saved-model", tmp_path / "room"), batches=(1, 3))
+
+
 class Two(tf.Module):  # type: ignore[misc]  # TensorFlow has no types
     """Two signatures, of which none is the usual one."""
 

@@ -26,8 +26,8 @@ SAME = 1e-6
 """Two graphs answer the same if every number differs by no more than this, relative to the larger of 1 and the output's
 largest: sums in another order."""
 ANOTHER_OPSET = 1e-5
-"""In another opset onnxruntime merges other operators, whose sums are in yet another order: PP-OCRv6's reader differs by
-2e-6. From here on it is another answer, as it is for parity with a source."""
+"""In another opset onnxruntime merges other operators, with sums in another order: PP-OCRv6's reader differs by 2e-6.
+Beyond this it is another answer, as it is for parity with a source."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, SessionError
 from ortolan.types import SessionConfig
 from ortolan_convert.graph import OPSET
-from ortolan_convert.passes.quantizing import lift_constants, nodes
+from ortolan_convert.passes.quantizing import SMALLEST, graphs, is_large, lift_constants, nodes
 from ortolan_convert.reference.declared import with_shapes_seen
 from ortolan_convert.reference.probes import ANOTHER_OPSET, SAME, probed
 from ortolan_convert.reference.quantized import already_smaller
 from ortolan_convert.reference.simplify import simplified
-from ortolan_convert.reference.soundness import check_operators, check_weights, objections
+from ortolan_convert.reference.soundness import check_ends, check_operators, check_weights, objections
 from ortolan_convert.reference.versions import at_supported_version, opset_of
 from ortolan_convert.sources.onnx_file import read_onnx
 from ortolan_convert.weight_file import BESIDE, weight_bytes, write_files
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.onnx_file import OnnxSource
 
     Tensors = Mapping[str, Array]
+OLDEST_FOR_VARIANTS = 11
+"""Dynamic quantization came with this opset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +71,12 @@ def check(source: OnnxSource) -> onnx.ModelProto:
     """The model with its weights, before anything runs it.
 
     Raises:
-        UnsupportedError: it has operators that no onnxruntime has.
+        UnsupportedError: it has operators that no onnxruntime has, or gives what is no tensor.
         ConversionError: its weights are no numbers.
         ModelFileError: it is damaged.
     """
     model = loaded(source)
+    check_ends(model, source.path)
     check_operators(model, source.path)
     check_weights(model, source.path)
     return model
@@ -197,12 +200,19 @@ def for_passes(reference: Reference) -> onnx.ModelProto:
     return model
 
 
-def can_be_quantized(reference: Reference) -> str | None:
-    """Why no variants can be made; None if they can."""
+def no_variants(reference: Reference, model: onnx.ModelProto) -> str | None:
+    """Why no smaller variants can be made of a reference; None if they can.
+
+    Args:
+        reference: what it is.
+        model: its graph as passes take it.
+    """
     if reference.smaller is not None:
         return reference.smaller
-    model = reference.source.model
-    opset = max(model.opsets.get("", 1), model.opsets.get("ai.onnx", 1))
-    if not 11 <= opset <= OPSET:
-        return f"its variants would need opset 11 to {OPSET}, and it is of {opset}"
+    opsets = reference.source.model.opsets
+    opset = max(opsets.get("", 1), opsets.get("ai.onnx", 1))
+    if not OLDEST_FOR_VARIANTS <= opset <= OPSET:
+        return f"they would need a model of opset {OLDEST_FOR_VARIANTS} to {OPSET}, and it is of {opset}"
+    if not any(is_large(tensor) for graph in graphs(model.graph) for tensor in graph.initializer):
+        return f"the model has no weights of {SMALLEST} numbers of float32 or more"
     return None

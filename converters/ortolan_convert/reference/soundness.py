@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, ModelFileError, UnsupportedError
 from ortolan_convert.passes.quantizing import channels_of, graphs, nodes
 
 if TYPE_CHECKING:
@@ -55,6 +55,25 @@ def check_operators(model: onnx.ModelProto, path: Path) -> None:
         )
 
 
+def check_ends(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse inputs and outputs that are no tensors.
+
+    Raises:
+        UnsupportedError: names the first.
+    """
+    for what, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            kind = value.type.WhichOneof("value")
+            if kind not in {None, "tensor_type"}:
+                found = str(kind).removesuffix("_type").replace("_", " ")
+                raise UnsupportedError(
+                    f"{path}: expected tensors, found {what} {value.name!r}, a {found}; export the model without it "
+                    f"(of scikit-learn: skl2onnx.to_onnx(model, options={{'zipmap': False}}))"
+                )
+    if not model.graph.output:
+        raise UnsupportedError(f"{path}: the model has no outputs")
+
+
 def check_weights(model: onnx.ModelProto, path: Path) -> None:
     """Refuse weights that are not finite numbers.
 
@@ -62,6 +81,7 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
 
     Raises:
         ConversionError: names the tensor, how many numbers of it are at fault, and who reads it.
+        ModelFileError: it has not as many numbers as its shape says.
     """
     for graph in graphs(model.graph):
         readers = _readers(graph)
@@ -69,7 +89,12 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
             reader = readers.get(tensor.name)
             if reader is None or tensor.data_type not in _FLOATS:
                 continue
-            numbers = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+            try:
+                numbers = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
+            except (ValueError, TypeError) as error:
+                raise ModelFileError(
+                    f"{str(path)!r}: weight {tensor.name!r} of {reader} is damaged: {' '.join(str(error).split())}"
+                ) from None
             # A sum is finite unless a number is not, or, seldom, it overflows.
             with np.errstate(over="ignore", invalid="ignore"):
                 total = numbers.sum(dtype=np.float64)

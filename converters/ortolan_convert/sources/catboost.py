@@ -69,15 +69,19 @@ class CatBoostModel:
 
     def build(self, graph: GraphBuilder, x: Value) -> Mapping[str, Value]:
         """Add the nodes; gives the outputs by name."""
-        sums = self.trees.sums(graph, x, BOTH_SIDES if self.kind == "binary" else None)
         if self.kind == "binary":
-            shifted = sums
+            both = self.trees.rounded_sums(graph, x, BOTH_SIDES)
+            found = {"probabilities": logistic(graph, both)}
             if self.border:
-                shifted = graph.node("Add", sums, graph.constant(np.array([self.border, -self.border])))
-            return {"probabilities": logistic(graph, sums), "label": largest(graph, shifted)}
+                shifted = graph.node("Add", both, graph.constant(np.array([self.border, -self.border])))
+                found["label"] = largest(graph, shifted)
+            return found
+        if self.trees.outputs == 1:
+            sums = self.trees.rounded_sums(graph, x)
+        else:
+            sums = self.trees.sums(graph, x)
         if self.kind in ("softmax", "one-vs-all"):
-            shares = softmax(graph, sums) if self.kind == "softmax" else sigmoid(graph, sums)
-            return {"probabilities": shares, "label": largest(graph, sums)}
+            return {"probabilities": softmax(graph, sums) if self.kind == "softmax" else sigmoid(graph, sums)}
         return {"values": graph.node("Exp", sums) if self.kind == "exponential" else sums}
 
     def answers(self, model: Any, x: NDArray[Any]) -> Answers:

@@ -14,7 +14,7 @@ from ortolan_convert.sources.lightgbm_text import LightGBMText, read_text
 from ortolan_convert.sources.lightgbm_trees import read_categories, read_tree
 from ortolan_convert.sources.packages import require
 from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, sigmoid, softmax
+from ortolan_convert.tree_answers import BOTH_SIDES, logistic, sigmoid, softmax
 from ortolan_convert.tree_joining import joined
 
 if TYPE_CHECKING:
@@ -85,13 +85,12 @@ class LightGBMModel:
         if self.rounds > 1:
             sums = graph.node("Div", sums, graph.number(float(self.rounds)))
         if binary:
-            return {"probabilities": logistic(graph, sums, self.steepness), "label": largest(graph, sums)}
+            return {"probabilities": logistic(graph, sums, self.steepness)}
         if self.objective == "multiclass":
-            return {"probabilities": softmax(graph, sums), "label": largest(graph, sums)}
+            return {"probabilities": softmax(graph, sums)}
         if self.objective == "multiclassova":
             steep = sums if self.steepness == 1 else graph.node("Mul", sums, graph.number(self.steepness))
-            shares = sigmoid(graph, steep)
-            return {"probabilities": shares, "label": largest(graph, shares)}
+            return {"probabilities": sigmoid(graph, steep)}
         return {"values": _LINKS[self.link](graph, sums)}
 
     def answers(self, predicted: NDArray[Any]) -> Answers:

@@ -84,12 +84,16 @@ class _Signature:
 def _meta_graph(path: Path) -> Any:
     """The graph that is meant for serving."""
     from google.protobuf import message, text_format
-    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
     content = saved_model_pb2.SavedModel()
     binary, text = path / "saved_model.pb", path / "saved_model.pbtxt"
     file = binary if binary.is_file() else text
+    fingerprint = path / "fingerprint.pb"
     try:
+        given = fingerprint.read_bytes() if fingerprint.is_file() else None
+        if given is not None and not fingerprint_pb2.FingerprintDef.FromString(given).ByteSize():
+            raise ConversionError(f"{fingerprint}: damaged or cut short; copy the whole SavedModel again")
         if file.stat().st_size > LARGEST_FILE:
             raise ConversionError(f"{file}: expected at most {LARGEST_FILE} bytes")
         if file == binary:
@@ -295,5 +299,10 @@ def _as_float(array: Any) -> Any:
 
 
 def _files(path: Path) -> tuple[Path, ...]:
-    names = [path / "saved_model.pb", path / "saved_model.pbtxt", *sorted((path / "variables").glob("variables.*"))]
+    names = [
+        path / "saved_model.pb",
+        path / "saved_model.pbtxt",
+        path / "fingerprint.pb",
+        *sorted((path / "variables").glob("variables.*")),
+    ]
     return tuple(file for file in names if file.is_file())

@@ -82,7 +82,7 @@ def _signature(lite: LiteModel, settings: TaskConfig, request: Request, path: Pa
     names: set[str] = set()
     inputs = {_plain(graph.tensors[number].name, "input", names): number for number in graph.inputs}
     outputs = {_plain(graph.tensors[number].name, "output", names): number for number in graph.outputs}
-    return Signature(subgraph=0, inputs=inputs, outputs=outputs)
+    return Signature(key="", subgraph=0, inputs=inputs, outputs=outputs)
 
 
 def _plain(name: str, kind: str, taken: set[str]) -> str:
@@ -150,6 +150,11 @@ class _Interpreter:
             InputError: it refuses the inputs.
         """
         try:
+            if self.signature.subgraph:
+                self.interpreter.reset_all_variables()
+                given = {name: feeds[name] for name in self.signature.inputs}
+                found: Tensors = self.interpreter.get_signature_runner(self.signature.key)(**given)
+                return {name: np.array(array) for name, array in found.items()}
             for name, number in self.signature.inputs.items():
                 self.interpreter.resize_tensor_input(number, feeds[name].shape)
             self.interpreter.allocate_tensors()

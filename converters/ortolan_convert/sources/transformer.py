@@ -39,6 +39,7 @@ HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
     "logits",
 )
 _BATCH_TOKENS = 2048
+"""Tokens that the source is asked together, padding included."""
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _CLASSES = {
     "embedding": "AutoModel",
@@ -134,7 +135,10 @@ class Transformer:
         rows: list[Any] = [None] * len(lengths)
         with torch.inference_mode():
             while order:
-                count = max(1, _BATCH_TOKENS // lengths[order[min(31, len(order) - 1)]])
+                # All are padded to the longest, the last.
+                count = 1
+                while count < len(order) and (count + 1) * lengths[order[count]] <= _BATCH_TOKENS:
+                    count += 1
                 if MASK not in self.inputs:  # nothing can be padded
                     count = sum(lengths[i] == lengths[order[0]] for i in order[:count])
                 chosen, order = order[:count], order[count:]

@@ -19,7 +19,6 @@ from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.ubjson import read_ubjson
 from ortolan_convert.sources.xgboost_trees import read_categories, read_trees
 from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import largest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,8 +119,7 @@ class XGBoostModel:
         else:
             wide = graph.cast(sums, "float64")
             return {"values": graph.node("Exp", wide) if link == "exponential" else wide}
-        # As XGBoost does, the label is chosen after rounding to float32.
-        return {"probabilities": numbers, "label": largest(graph, numbers)}
+        return {"probabilities": numbers}
 
     def answers(self, predicted: NDArray[Any]) -> Answers:
         """XGBoost's predictions as answers.

@@ -109,7 +109,8 @@ def locked_directory(target: Path, *, label: str = "") -> Iterator[Path]:
         yield partial
         _sync(target.parent)
     except OrtolanError:
-        raise  # some are also OSErrors, and none of those is about the directory
+        # Some are OSErrors too, and not about writing: trust that was not given is a PermissionError.
+        raise
     except OSError as error:
         raise _write_error(target, error) from error
     finally:

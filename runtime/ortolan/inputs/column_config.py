@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, cast
 from ortolan.bundle.fields import Record, array, choice, join, mismatch, number, optional, text
 from ortolan.errors import BundleError, ManifestError
 from ortolan.inputs.assets import no_assets
-from ortolan.inputs.ngram_sets import NgramSets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.fields import Convert
     from ortolan.inputs.assets import ReadAsset
+    from ortolan.inputs.ngram_sets import NgramSets
     from ortolan.types import TensorSpec
 
 Cast = Literal["exact", "round"]
@@ -169,6 +169,8 @@ def parse_columns(
 
 def _text_feature(fields: Record, inputs: Sequence[TensorSpec], read_asset: ReadAsset) -> Feature:
     """A column of texts; the model must have the inputs that its vectorizers give."""
+    from ortolan.inputs.ngram_sets import NgramSets
+
     sets = fields.get("text", lambda value, place: NgramSets.open(value, read_asset, place))
     sets.check(inputs)
     return Feature(fields.get("name", _NAME), "", TEXT, missing=False, text=sets)

@@ -13,7 +13,6 @@ import numpy as np
 from ortolan.errors import BundleError
 from ortolan.inputs.assets import read_array
 from ortolan.inputs.config import parse_config
-from ortolan.inputs.hashed_ngrams import HashedNgrams, read_buckets
 from ortolan.inputs.known_ngrams import KnownNgrams
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from ortolan.inputs.assets import ReadAsset
     from ortolan.inputs.config import NgramConfig
+    from ortolan.inputs.hashed_ngrams import HashedNgrams
 
 
 class NgramEncoder:
@@ -78,6 +78,8 @@ class NgramEncoder:
         config = parse_config(raw, path)
         if config.hashed is None:
             return cls(config, KnownNgrams.read(config, read_asset), _read_idf(config, read_asset), None, dtype)
+        from ortolan.inputs.hashed_ngrams import HashedNgrams, read_buckets
+
         buckets = read_buckets(config, read_asset)
         return cls(config, HashedNgrams(config), _read_idf(config, read_asset), buckets, dtype)
 

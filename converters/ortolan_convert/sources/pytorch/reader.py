@@ -151,8 +151,6 @@ def _check_options(request: Request, description: Description) -> None:
     """
     of_weights = request.kind in {"torch-weights", "safetensors"}
     title = KINDS[request.kind].title
-    if request.module is not None and not of_weights:
-        raise UsageError(f"--module is for weights; {title} has its network in it")
     if description.weights is not None and not of_weights:
         raise UsageError(f"{request.config}: source.weights is for checkpoints, this is {title}")
     if description.arguments and request.module is None:

@@ -10,7 +10,7 @@ from ortolan.errors import UnsupportedError
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
 from ortolan_convert.sources.scikit_learn.trees import matrix
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, softmax
+from ortolan_convert.tree_answers import BOTH_SIDES, logistic, softmax
 from ortolan_convert.tree_joining import Tree, joined
 from ortolan_convert.tree_splits import values_go_left
 
@@ -92,9 +92,9 @@ def classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Predi
     """HistGradientBoostingClassifier."""
     if fitted.model.n_trees_per_iteration_ > 1:
         raw = _raw(graph, fitted, features)
-        return Prediction(scores=raw, probabilities=softmax(graph, raw), label=largest(graph, raw))
+        return Prediction(scores=raw, probabilities=softmax(graph, raw))
     both = _raw(graph, fitted, features, BOTH_SIDES)
-    return Prediction(scores=both, probabilities=logistic(graph, both), label=largest(graph, both))
+    return Prediction(scores=both, probabilities=logistic(graph, both))
 
 
 def regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:

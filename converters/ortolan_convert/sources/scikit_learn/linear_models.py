@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import UnsupportedError
+from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.arithmetic import binary
 from ortolan_convert.heads import Decision, LinearPart
 from ortolan_convert.sources.scikit_learn import compose
@@ -99,8 +99,16 @@ def classified(graph: GraphBuilder, z: Value, link: Link | None) -> Prediction:
 
 
 def decision(graph: GraphBuilder, features: Features, coefficients: Any, intercept: Any) -> Value:
-    """float64 [batch, columns]: the products with the coefficients, and the intercepts."""
+    """float64 [batch, columns]: the products with the coefficients, and the intercepts.
+
+    Raises:
+        ConversionError: one of them is NaN.
+    """
     rows = np.atleast_2d(np.asarray(coefficients.toarray() if hasattr(coefficients, "toarray") else coefficients))
+    if np.isnan(rows).any() or np.isnan(intercept).any():
+        raise ConversionError(
+            "a linear model has coefficients that are not finite (NaN): its training diverged, or the file is damaged"
+        )
     z = parts.product(graph, features, rows.astype(np.float64).T)
     bias = np.broadcast_to(np.asarray(intercept, np.float64).reshape(-1), (len(rows),))
     return graph.node("Add", z, graph.vector(bias.copy())) if bias.any() else z

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20_000
 """Rows of training data that a bundle may carry along: each answer looks at all of them."""
+MOST_NUMBERS = 1 << 25
+"""Numbers of these rows together, 256 MB."""
 
 
 def neighbors_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -70,9 +72,15 @@ def _nearest(graph: GraphBuilder, fitted: Fitted, features: Features) -> tuple[V
     model = fitted.model
     if model.weights not in (None, "uniform", "distance"):
         raise UnsupportedError(f"{fitted.place}, option 'weights': calls a Python function, which cannot be converted")
+    rows, width = model._fit_X.shape  # noqa: SLF001 - where the training data is kept
+    if rows > MOST_ROWS:
+        raise UnsupportedError(f"{fitted.place}: {rows:,} rows of training data; expected at most {MOST_ROWS:,}")
+    if rows * width > MOST_NUMBERS:
+        raise UnsupportedError(
+            f"{fitted.place}: {rows:,} rows of training data of {width:,} features each, zeros included; expected at "
+            f"most {MOST_NUMBERS:,} numbers. Reduce the features before it, e.g. by TruncatedSVD"
+        )
     known = np.asarray(model._fit_X.toarray() if hasattr(model._fit_X, "toarray") else model._fit_X, np.float64)  # noqa: SLF001
-    if len(known) > MOST_ROWS:
-        raise UnsupportedError(f"{fitted.place}: {len(known):,} rows of training data; expected at most {MOST_ROWS:,}")
     parts.draw_from(features, known.T)
     value = parts.dense(graph, features)
     ranks = _ranks(graph, fitted, value, known)

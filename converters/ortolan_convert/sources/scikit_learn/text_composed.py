@@ -124,8 +124,11 @@ class ComposedText:
     @property
     def packages(self) -> tuple[str, ...]:
         """Distributions that took part."""
-        jieba = any(one.features.spec.tokenizer is not None for one in self.scouted.texts)
-        return ("scikit-learn", "joblib", "scipy", "xgboost", "lightgbm", "catboost", *(["jieba"] if jieba else []))
+        steps = (self.fitted.model, *self.fitted.model.get_params(deep=True).values())
+        modules = {type(step).__module__.partition(".")[0] for step in steps}
+        if any(one.features.spec.tokenizer is not None for one in self.scouted.texts):
+            modules.add("jieba")
+        return ("scikit-learn", "joblib", "scipy", *sorted(modules & {"xgboost", "lightgbm", "catboost", "jieba"}))
 
     def answers(self, texts: Sequence[str]) -> Answers:
         """The model's own answers.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import UnsupportedError
 from ortolan_convert.heads import Decision, Distances, LogLikelihood, Member, OneVsRest
 from ortolan_convert.linear import Linear
 from ortolan_convert.sources.scikit_learn.older import is_former_binary_softmax, is_former_one_vs_rest, modernize
@@ -78,10 +78,6 @@ def convert_estimator(estimator: object, place: str) -> Converted:
     modernize(estimator)
     converted = reader(Fitted(estimator, place))
     linear = converted.linear
-    if np.isnan(linear.coefficients).any() or np.isnan(linear.bias).any():
-        raise ConversionError(
-            f"{place}: {name} has coefficients that are not finite (NaN); the training diverged, or the file is damaged"
-        )
     if not (np.isfinite(linear.coefficients).all() and np.isfinite(linear.bias).all()):
         raise UnsupportedError(f"{place}: {name} has coefficients that are not finite; train it with smoothing")
     return converted

@@ -101,14 +101,14 @@ def tree_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> 
     """DecisionTreeClassifier, ExtraTreeClassifier."""
     _single_output(fitted)
     shares = _voting(graph, fitted, features, [fitted.model])
-    return Prediction(probabilities=shares, label=largest(graph, shares))
+    return Prediction(probabilities=shares)
 
 
 def forest_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """RandomForestClassifier, ExtraTreesClassifier."""
     _single_output(fitted)
     shares = _voting(graph, fitted, features, fitted.model.estimators_)
-    return Prediction(probabilities=shares, label=largest(graph, shares))
+    return Prediction(probabilities=shares)
 
 
 def tree_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -150,7 +150,7 @@ def boosting_classifier(graph: GraphBuilder, fitted: Fitted, features: Features)
     """GradientBoostingClassifier."""
     if fitted.model.estimators_.shape[1] > 1:
         raw = _boosted(graph, fitted, features)
-        return Prediction(scores=raw, probabilities=softmax(graph, raw), label=largest(graph, raw))
+        return Prediction(scores=raw, probabilities=softmax(graph, raw))
     both = _boosted(graph, fitted, features, BOTH_SIDES)
     factor = 2.0 if fitted.model.loss == "exponential" else 1.0
     # A score of 0 is the second class.

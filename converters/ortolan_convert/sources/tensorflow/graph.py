@@ -89,8 +89,12 @@ def write_onnx(frozen: Frozen, room: Path, origin: Path) -> Path:
     Raises:
         UnsupportedError: an operator has no counterpart in ONNX, or tf2onnx does not get through.
     """
-    model = _named(_converted(frozen, origin), frozen)
-    tidy(model)
+    model = tidy(_named(_converted(frozen, origin), frozen))
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UnsupportedError(f"{origin}: what tf2onnx makes of the graph is not valid: {reason}") from error
     write_model(model, room)
     return room / "model.onnx"
 
@@ -148,7 +152,9 @@ def _optimized(graph: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any
     fetched.node_list.value.extend([*inputs, *outputs])
     meta.collection_def["train_op"].CopyFrom(fetched)
     optimized = tf_optimizer.OptimizeGraph(config, meta)
-    _drop_order(optimized)
+    if not any(node.op == "Enter" for node in optimized.node):
+        # In TensorFlow 1's loops these edges also say what is inside.
+        _drop_order(optimized)
     _spell_out(optimized)
     kept = [name.partition(":")[0] for name in (*outputs, *inputs)]
     return tf.compat.v1.graph_util.extract_sub_graph(optimized, kept)
@@ -253,7 +259,10 @@ def _named(model: onnx.ModelProto, frozen: Frozen) -> onnx.ModelProto:
             extra.append(onnx.helper.make_node("Identity", [renamed[known]], [name]))
         else:
             renamed[known] = name
-        outputs.append(onnx.helper.make_tensor_value_info(name, value.type.tensor_type.elem_type, None))
+        kind = value.type.tensor_type
+        sizes = [dim.dim_value or f"{name}_{axis}" for axis, dim in enumerate(kind.shape.dim)]
+        shape = sizes if kind.HasField("shape") else None
+        outputs.append(onnx.helper.make_tensor_value_info(name, kind.elem_type, shape))
     _rename(graph, renamed)
     graph.node.extend(extra)
     del graph.input[:], graph.output[:], graph.value_info[:]

@@ -127,8 +127,9 @@ def _runs(entry: Mapping[str, object]) -> str | None:
     """What code reading this object runs; None if it is one of Keras's own."""
     name, module, registered = entry["class_name"], entry.get("module"), entry.get("registered_name")
     config = entry.get("config")
-    if isinstance(name, str) and name in _CODE:
-        return _CODE[name]
+    for known, runs in _CODE.items():
+        if str(name).rpartition(".")[2].lower() == known.lower():
+            return runs
     if name == "TFOpLambda":
         function = config.get("function") if isinstance(config, dict) else None
         plain = isinstance(function, str) and (function in _PLAIN_OPERATIONS or function.startswith(_OPERATIONS))

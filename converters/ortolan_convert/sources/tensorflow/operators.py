@@ -17,7 +17,12 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_STATEFUL = words(
+_LOOPS = words(
+    "Switch Merge Enter Exit NextIteration LoopCond TensorArrayV3 TensorArrayReadV3 TensorArrayWriteV3 "
+    "TensorArrayGatherV3 TensorArrayScatterV3 TensorArraySizeV3"
+)
+"""Of TensorFlow 1's loops, which tf2onnx makes something else of as a whole."""
+_STATEFUL = _LOOPS | words(
     "VarHandleOp ReadVariableOp ResourceGather ResourceGatherNd VarIsInitializedOp DisableCopyOnRead "
     "Variable VariableV2 IsVariableInitialized StatefulPartitionedCall PartitionedCall While StatelessWhile If "
     "StatelessIf Case StatelessCase Assert RandomUniform RandomStandardNormal RandomUniformInt Placeholder "
@@ -37,7 +42,7 @@ _TEXT_AND_TABLES = words(
     "IteratorGetNext IteratorV2 QueueDequeueV2 QueueDequeueManyV2 QueueDequeueUpToV2 CudnnRNN"
 )
 """Operators that tf2onnx has a rule for and that still give no model that runs by itself."""
-FOLDED = words("Const Placeholder NoOp")
+_FOLDED = words("Const Placeholder NoOp")
 
 
 @cache
@@ -133,7 +138,7 @@ def check_convertible(graph: Any, origin: str) -> None:
     Raises:
         UnsupportedError: naming the operators and where each is first found.
     """
-    known = _convertible() | FOLDED
+    known = _convertible() | _FOLDED | _LOOPS
     found: dict[str, str] = {}
     for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
         if node.op not in known:

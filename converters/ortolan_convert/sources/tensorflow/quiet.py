@@ -28,11 +28,15 @@ def tensorflow() -> Any:
     Raises:
         MissingPackageError: it is not installed.
     """
-    if "tensorflow" not in sys.modules:
+    with silenced():
+        if "tensorflow" in sys.modules:
+            return require("tensorflow", "tensorflow", "tensorflow")
         for name, value in _ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-    with silenced():
-        return require("tensorflow", "tensorflow", "tensorflow")
+        tf = require("tensorflow", "tensorflow", "tensorflow")
+        # The source is asked on the CPU: elsewhere TensorFlow takes all memory of the GPU, and rounds otherwise.
+        tf.config.set_visible_devices([], "GPU")
+        return tf
 
 
 @contextmanager

@@ -98,8 +98,9 @@ class Subgraph:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signature:
-    """Names of a graph's inputs and outputs: name -> tensor."""
+    """Names of a graph's inputs and outputs: name -> tensor; its own name is empty where the file gives none."""
 
+    key: str
     subgraph: int
     inputs: Mapping[str, int]
     outputs: Mapping[str, int]
@@ -322,7 +323,7 @@ class _Reader:
             if any(number not in known for number in names.values()):
                 raise ConversionError(f"{self.path}: damaged: signature {key!r} names other tensors than the graph's")
             sides.append(names)
-        return key, Signature(subgraph=index, inputs=sides[0], outputs=sides[1])
+        return key, Signature(key=key, subgraph=index, inputs=sides[0], outputs=sides[1])
 
 
 def _text(raw: bytes | None) -> str:
