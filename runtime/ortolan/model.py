@@ -213,7 +213,7 @@ class AnsweringModel(Model, Generic[InputT, AnswerT]):
 if TYPE_CHECKING:
     _Classifying = AnsweringModel[str, Classification]
     _TokenClassifying = AnsweringModel[str, TokenClassification]
-    _Clustering = AnsweringModel[Any, Cluster]
+    _Clustering = AnsweringModel[str | Row, Cluster]
     _Embedding = AnsweringModel[str, Vectors]
     _TabularClassifying = AnsweringModel[Row, Classification]
     _TabularRegressing = AnsweringModel[Row, Regression]

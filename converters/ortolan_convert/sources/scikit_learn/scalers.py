@@ -116,6 +116,10 @@ def power_transformer(graph: GraphBuilder, fitted: Fitted, features: Features) -
             f"{fitted.place}, option 'method': {model.method!r} takes positive numbers only, which a bundle cannot "
             f"promise; use 'yeo-johnson'"
         )
+    if model.standardize:
+        with np.errstate(all="ignore"):
+            usual = model.inverse_transform(np.outer((-2.0, -1.0, 0.0, 1.0, 2.0), np.ones(len(model.lambdas_))))
+        parts.draw_from(features, [column[np.isfinite(column)] for column in np.asarray(usual).T])
     value = parts.dense(graph, features)
     powers = np.asarray(model.lambdas_, np.float64)
     positive = compared(graph, "GreaterOrEqual", value, 0.0)

@@ -33,6 +33,12 @@ def spline_features(graph: GraphBuilder, fitted: Fitted, features: Features) -> 
     # scikit-learn 1.9 mistakes the ends of all features but the first there, and fails for degree 0.
     if model.degree < (2 if model.extrapolation == "linear" else 1):
         raise UnsupportedError(f"{fitted.place}, option 'degree': {model.degree} is not supported here; use 2 or more")
+    for place, spline in enumerate(model.bsplines_):
+        if spline.t[spline.k] == spline.t[-spline.k - 1]:
+            raise UnsupportedError(
+                f"{fitted.place}: feature {place} was the same in all of the training data and has no splines; "
+                f"leave it out, for example with VarianceThreshold"
+            )
     parts.draw_from(features, [spline.t[spline.k : -spline.k] for spline in model.bsplines_])
     value = parts.dense(graph, features)
     made = []
