@@ -69,6 +69,14 @@ class Trees:
         """What a column is compared with, ascending."""
         return np.unique(self.threshold[self.feature == feature])
 
+    def comparisons(self) -> int:
+        """Most comparisons that a row takes: the depths of all trees."""
+        count, level = 0, self.roots()
+        while len(level := level[self.feature[level] != LEAF]):
+            count += len(np.unique(self.tree[level]))
+            level = np.concatenate([self.left[level], self.right[level]])
+        return count
+
     def sums(self, graph: GraphBuilder, features: Value, mixed: NDArray[Any] | None = None) -> Value:
         """Add the trees' nodes; gives the sums to about 1e-14 of the largest that is possible.
 
@@ -247,6 +255,7 @@ def _ensemble(trees: Trees, graph: GraphBuilder, features: Value, targets: _Targ
         return np.concatenate([np.full(extra, of_base, values.dtype), values])
 
     weights = np.concatenate([targets.base[bases], targets.weight])
+    graph.takes(features.shape[0], trees.comparisons())
     return graph.node(
         "TreeEnsembleRegressor",
         features,
