@@ -26,7 +26,7 @@ IR_VERSION = 10
 FLOOR = "1.20.0"
 """The oldest onnxruntime that runs these graphs."""
 
-DType = Literal["float16", "float32", "float64", "int8", "int64", "bool", "object"]
+DType = Literal["float16", "float32", "float64", "int8", "int32", "int64", "bool", "object"]
 """numpy's names; strings are ``object``."""
 ML = "ai.onnx.ml"
 """Domain of the operators of classical machine learning."""

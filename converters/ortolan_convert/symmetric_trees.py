@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import TensorProto
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,19 +63,24 @@ def sums_of_one(graph: GraphBuilder, row: Value, trees: Sequence[SymmetricTree],
     sizes = [len(tree.values) for tree in trees]
     first = np.concatenate([[0], 1 + np.cumsum([0, *sizes[:-1]])])
     levels, count, width = max(len(tree.feature) for tree in trees), len(first), len(base)
-    # The base is the only leaf of a tree without questions; questions that a tree does not have answer 0.
+    # The base is the only leaf of a tree without questions; questions that a tree does not have are always answered 0.
     feature, threshold = np.zeros((levels, count), np.int32), np.full((levels, count), np.inf)
     for i, tree in enumerate(trees, 1):
         feature[: len(tree.feature), i], threshold[: len(tree.feature), i] = tree.feature, tree.threshold
-    flat = (1, levels * count)
-    asked = graph.node("GatherElements", row, graph.constant(feature.reshape(flat)), shape=flat, axis=1)
-    bits = graph.node("Greater", asked, graph.constant(threshold.reshape(flat)), dtype="bool")
+    # Trees ask the same again and again: each question is answered once.
+    questions = np.array([feature.ravel(), threshold.ravel()])
+    distinct, place = np.unique(questions, axis=1, return_inverse=True)
+    columns = graph.constant(distinct[:1].astype(np.int32))
+    asked = graph.node("GatherElements", row, columns, shape=columns.shape, axis=1)
+    answers = graph.cast(graph.node("Greater", asked, graph.constant(distinct[1:]), dtype="bool"), "float32")
+    places = graph.constant(place.reshape(1, -1).astype(np.int32))
+    bits = graph.node("GatherElements", answers, places, shape=places.shape, axis=1)
     grid = graph.constant(np.array([levels, count]))
-    table = graph.node("Reshape", graph.cast(bits, "float32"), grid, shape=(levels, count))
+    table = graph.node("Reshape", bits, grid, shape=(levels, count))
     powers = graph.constant(np.exp2(np.arange(levels)).astype(np.float32)[None])
     within = graph.node("MatMul", powers, table, shape=(1, count))
     number = graph.node("Add", within, graph.constant(first.astype(np.float32)[None]))
-    leaf = graph.node("Cast", number, dtype="int32", to=TensorProto.INT32)
+    leaf = graph.cast(number, "int32")
     axis = graph.constant(np.array([1]))
     if width == 1:
         found = graph.node("GatherElements", graph.constant(values.T), leaf, shape=(1, count), axis=1)

@@ -19,7 +19,7 @@ from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
 from ortolan_convert.symmetric_trees import is_worth_while, sums_of_one
 from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, sigmoid, softmax
+from ortolan_convert.tree_answers import BOTH_SIDES, largest, sigmoid, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,10 +85,11 @@ class CatBoostModel:
         """Add the nodes; gives the outputs by name."""
         sums = self._sums(graph, x)
         if self.kind == "binary":
-            both = graph.node("MatMul", sums, graph.constant(BOTH_SIDES), shape=(x.shape[0], 2))
-            found = {"probabilities": logistic(graph, both)}
+            # The logistic function is the softmax of the halves.
+            halves = graph.node("MatMul", sums, graph.constant(BOTH_SIDES / 2), shape=(x.shape[0], 2))
+            found = {"probabilities": softmax(graph, halves)}
             if self.border:
-                shifted = graph.node("Add", both, graph.constant(np.array([self.border, -self.border])))
+                shifted = graph.node("Add", halves, graph.constant(np.array([self.border, -self.border]) / 2))
                 found["label"] = largest(graph, shifted)
             return found
         if self.kind in ("softmax", "one-vs-all"):
