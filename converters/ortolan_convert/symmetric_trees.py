@@ -79,11 +79,9 @@ def sums_of_one(graph: GraphBuilder, row: Value, trees: Sequence[SymmetricTree],
     table = graph.node("Reshape", bits, grid, shape=(levels, count))
     powers = graph.constant(np.exp2(np.arange(levels)).astype(np.float32)[None])
     within = graph.node("MatMul", powers, table, shape=(1, count))
-    number = graph.node("Add", within, graph.constant(first.astype(np.float32)[None]))
+    # An output's leaves lie side by side: onnxruntime picks single numbers faster than it copies a few at a time.
+    starts = np.broadcast_to(first.astype(np.float32), (1, width, count))
+    number = graph.node("Add", within, graph.constant(starts), shape=starts.shape)
     leaf = graph.cast(number, "int32")
-    axis = graph.constant(np.array([1]))
-    if width == 1:
-        found = graph.node("GatherElements", graph.constant(values.T), leaf, shape=(1, count), axis=1)
-        return graph.node("ReduceSum", found, axis, shape=(1, 1), keepdims=1)
-    found = graph.node("Gather", graph.constant(values), leaf, shape=(1, count, width), axis=0)
-    return graph.node("ReduceSum", found, axis, shape=(1, width), keepdims=0)
+    found = graph.node("GatherElements", graph.constant(values.T[None]), leaf, shape=starts.shape, axis=2)
+    return graph.node("ReduceSum", found, graph.constant(np.array([2])), shape=(1, width), keepdims=0)

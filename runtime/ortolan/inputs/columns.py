@@ -33,12 +33,10 @@ CELLS = 1 << 20
 
 NoneType = type(None)
 _EXACT = 2**53
-"""Whole numbers below this are the same as float64."""
+"""Whole numbers below this are the same as float64; and a float32 can be as large."""
 _PLAIN = {int, float, bool, np.float64, np.float32}
-_FEW = 1024
-"""So many numbers are checked by the sum of their squares; a library may take threads for that of more."""
-_SAFE = float(_EXACT) ** 2
-"""If squares sum up to less, all numbers are finite, also as float32, and none is an int that float64 rounds."""
+_FEW = 256
+"""So many numbers are checked before numpy's functions have begun."""
 
 
 class Columns:
@@ -221,15 +219,7 @@ class _Group:
                 cells = [math.nan if cell is None else cell for cell in cells]
                 kinds.remove(NoneType)
             if _PLAIN.issuperset(kinds):
-                try:
-                    wide = np.array(cells, np.float64).reshape(len(rows), self._count)
-                except OverflowError:
-                    wide = np.full((1, 1), np.inf)
-                if self._are_fine(wide):
-                    return self._shaped(wide if wide.dtype == self._dtype else wide.astype(self._dtype))
-                # Larger ints may have been rounded just now, which matters where no rounding is allowed.
-                strict = int in kinds and (self._exact or self._dtype.kind != "f")
-                found = None if strict and (np.abs(wide) >= _EXACT).any() else self._converted(wide)
+                found = self._of_plain(cells, len(rows), whole=int in kinds)
                 if found is not None:
                     return self._shaped(found)
         array = np.empty((len(rows), len(self._places)), self._dtype)
@@ -238,30 +228,41 @@ class _Group:
                 array[i, j] = self._element(row[place], feature, None if start is None else start + i)
         return self._shaped(array)
 
+    def _of_plain(self, cells: Sequence[float], rows: int, *, whole: bool) -> Array | None:
+        """The numbers of ``rows`` rows, some of them ints if ``whole``; None if one of them may not be there."""
+        try:
+            fine = self._are_fine(cells)
+            wide = np.array(cells, np.float64).reshape(rows, self._count)
+        except OverflowError:
+            return None
+        if fine:
+            return wide if wide.dtype == self._dtype else wide.astype(self._dtype)
+        # Larger ints may have been rounded just now, which matters where no rounding is allowed.
+        strict = whole and (self._exact or self._dtype.kind != "f")
+        return None if strict and (np.abs(wide) >= _EXACT).any() else self._converted(wide)
+
     def encoded_matrix(self, matrix: NDArray[Any], start: int | None) -> Array:
         """The input's tensor for an array of numbers."""
         part = matrix if self._whole and matrix.shape[1] == self._count else matrix[:, self._places]
         if not self._strings:
-            if part.dtype.kind == "f" and self._are_fine(part):
+            if part.size <= _FEW and part.dtype.kind == "f" and self._are_fine(part.ravel().tolist()):
                 return self._shaped(part.astype(self._dtype, order="C"))
             found = self._converted(part)
             if found is not None:
                 return self._shaped(found)
         return self.encoded(matrix.tolist(), start)
 
-    def _are_fine(self, numbers: NDArray[Any]) -> bool:
-        """Whether a few floats may all be there, as most are; False where only a closer look can tell.
+    def _are_fine(self, numbers: Sequence[float]) -> bool:
+        """Whether a few numbers may all be there, as most are; False where only a closer look can tell.
 
-        A single number that is none, or infinite, or too large shows in the sum of all squares.
+        A number that is none, or infinite, or too large shows in the length of the vector that they make.
         """
-        if numbers.size > _FEW or not self._is_free:
+        if not self._is_free or len(numbers) > _FEW:
             return False
-        flat = numbers.ravel()
-        squares = flat.dot(flat)
-        if squares != squares and self._all_may_miss:
-            known = flat[flat == flat]
-            squares = known.dot(known)
-        return bool(squares < _SAFE)
+        length = math.hypot(*numbers)
+        if length != length and self._all_may_miss:
+            length = math.hypot(*[number for number in numbers if number == number])
+        return length < _EXACT
 
     def _converted(self, numbers: NDArray[Any]) -> Array | None:
         """The numbers in the model's dtype, C-contiguous; None if one of them may not be there."""
@@ -324,7 +325,7 @@ class _Group:
         except OverflowError:
             converted = math.inf
         if math.isinf(converted):
-            if feature.infinite and math.isinf(value):
+            if feature.infinite and value in (math.inf, -math.inf):  # isinf is for floats: an int may be larger
                 return value
             raise InputError(f"{place}expected a finite {name}, found {value!r}")
         if self._exact and converted != value:
