@@ -219,7 +219,9 @@ class GraphBuilder:
         return BuiltModel(
             data=model.SerializeToString(deterministic=True),
             weight_bytes=sum(array.nbytes for array in self._constants.values())
-            + sum(node.ByteSize() for node in self._everything() if node.domain == ML and node.op_type in HOLDS_WEIGHTS),
+            + sum(
+                node.ByteSize() for node in self._everything() if node.domain == ML and node.op_type in HOLDS_WEIGHTS
+            ),
             macs=_collect(self._macs),
             activation_bytes=self._liveness(nominal),
             one_apart=bool(self._inside),

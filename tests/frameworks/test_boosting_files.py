@@ -107,7 +107,9 @@ def test_it_answers_as_its_library_does(name: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(outputs["probabilities"].argmax(axis=1), expected.labels)
 
 
-@pytest.mark.parametrize("name", ["catboost, many trees", "catboost, many trees, iris", "catboost, many trees, regression"])
+@pytest.mark.parametrize(
+    "name", ["catboost, many trees", "catboost, many trees, iris", "catboost, many trees, regression"]
+)
 def test_one_row_takes_another_way_to_the_same_answers(name: str, tmp_path: Path) -> None:
     """Many symmetric trees are not walked down for a single row."""
     _, path = _saved(name, tmp_path)

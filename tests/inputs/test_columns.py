@@ -482,7 +482,9 @@ def test_what_is_checked_at_once_is_what_is_checked_one_by_one(
 def test_a_fault_shows_wherever_it_stands(dtype: str) -> None:
     """One number that may not be there among many, in lists and in arrays, without a warning."""
     names = [f"x{i}" for i in range(40)]
-    columns = Columns.open({"input": "X", "cast": "round", "features": names}, [TensorSpec("X", dtype, (None, 40))], "c")
+    columns = Columns.open(
+        {"input": "X", "cast": "round", "features": names}, [TensorSpec("X", dtype, (None, 40))], "c"
+    )
     numbers = np.linspace(-3, 1e15, 40)
     np.testing.assert_array_equal(columns.one(numbers.tolist())["X"], numbers.astype(dtype)[None])
     for fault in (math.nan, math.inf, -math.inf, 10**400):

@@ -216,4 +216,6 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
     if kind == "binary":
         share = float(dict(library.get_metadata().items()).get("binclass_probability_threshold", "0.5"))
         border = float(np.log(share) - np.log1p(-share)) if 0 < share < 1 else 0.0
-    return CatBoostModel(kind=kind, labels=labels, border=border, trees=trees, symmetric=read_symmetric(content), table=table)
+    return CatBoostModel(
+        kind=kind, labels=labels, border=border, trees=trees, symmetric=read_symmetric(content), table=table
+    )
