@@ -94,8 +94,8 @@ def check_decided(exam: Exam) -> None:
     if exam.undecided > MOST_UNDECIDED * count:
         raise UnsupportedError(
             f"on {exam.undecided} of {count} rows several neighbours are equally near, and rounding decides which "
-            f"count: there is nothing to compare a bundle with; give the model features of finer steps, or another kind "
-            f"of model"
+            f"count: there is nothing to compare a bundle with; give the model features of finer steps, or another "
+            f"kind of model"
         )
 
 
