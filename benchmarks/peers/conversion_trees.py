@@ -1,4 +1,4 @@
-"""Trees and boosting answered by their libraries and by their Ortolan bundles: equal labels, equal numbers, one row's time.
+"""Trees and boosting answered by their libraries and by their Ortolan bundles: labels, numbers, time of one row.
 
     python benchmarks/peers/conversion_trees.py [--rows 100000] [--blocks 60] [--only NAME] [--passeval MODEL.pkl]
 
@@ -91,7 +91,9 @@ def cases(directory: Path, passeval: Path | None) -> Iterator[Case]:
     holes = (np.where(np.random.default_rng(0).random(cancer[0].shape) < 0.1, np.nan, cancer[0]), cancer[1])
     quiet: dict[str, Any] = {"verbose": 0, "allow_writing_files": False}
     if passeval is not None:
-        yield Case("passeval's forest", joblib.load(passeval), passeval, np.random.default_rng(0).uniform(0, 20, (99, 10)))
+        yield Case(
+            "passeval's forest", joblib.load(passeval), passeval, np.random.default_rng(0).uniform(0, 20, (99, 10))
+        )
     plain = {
         "decision tree": (DecisionTreeClassifier(random_state=0), cancer),
         "random forest": (RandomForestClassifier(random_state=0), cancer),

@@ -28,7 +28,8 @@ def at_most_in_float32(thresholds: NDArray[Any]) -> NDArray[Any]:
     # What comes after the largest float32 rounds as if float32 went on.
     high = np.where(np.isposinf(high), 2.0**128, high)
     low_for_middle = np.where(np.isneginf(low), -(2.0**128), low)
-    middle = low_for_middle + (high - low_for_middle) / 2
+    with np.errstate(invalid="ignore"):  # infinities, which are put right below
+        middle = low_for_middle + (high - low_for_middle) / 2
     even = (np.ascontiguousarray(below).view(np.uint32) & 1) == 0
     found = np.where(even, middle, np.nextafter(middle, -np.inf))
     return np.where(np.isposinf(low), np.inf, found)
@@ -36,7 +37,8 @@ def at_most_in_float32(thresholds: NDArray[Any]) -> NDArray[Any]:
 
 def less_in_float32(thresholds: NDArray[Any]) -> NDArray[Any]:
     """For ``float32(x) < t`` with a float32 ``t``: the largest float64 ``x`` for which it holds."""
-    smaller = np.nextafter(np.asarray(thresholds, np.float32), np.float32(-np.inf))
+    with np.errstate(over="ignore"):
+        smaller = np.nextafter(np.asarray(thresholds, np.float32), np.float32(-np.inf))
     return at_most_in_float32(smaller)
 
 

@@ -30,7 +30,9 @@ def _lightgbm() -> Any:
 
 
 def _catboost() -> Any:
-    return pytest.importorskip("catboost").CatBoostClassifier(iterations=8, depth=4, verbose=0)
+    return pytest.importorskip("catboost").CatBoostClassifier(
+        iterations=8, depth=4, verbose=0, allow_writing_files=False
+    )
 
 
 @pytest.fixture(scope="module")

@@ -119,14 +119,13 @@ class BoostingTable:
             return np.stack([np.asarray(rows[name], np.float64) for name in self.names], axis=1)
         import pandas as pd
 
-        return pd.DataFrame(
-            {
-                name: pd.Categorical(rows[name], categories=list(self.categories[i]))
-                if i in self.categories
-                else rows[name]
-                for i, name in enumerate(self.names)
-            }
-        )
+        columns = {}
+        for i, name in enumerate(self.names):
+            columns[name] = rows[name]
+            if i in self.categories:
+                known = pd.Index(list(self.categories[i]))
+                columns[name] = pd.Categorical.from_codes(known.get_indexer(pd.Index(rows[name])), known)
+        return pd.DataFrame(columns)
 
 
 def column_names(found: Sequence[str] | None, count: int) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
 from ortolan_convert.sources.catboost_trees import read_columns, read_trees
+from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
 from ortolan_convert.table import TableSource
 from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, sigmoid, softmax
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
     from ortolan_convert.trees import Trees
+
+_READS = """
+import catboost, os, tempfile
+model = catboost.CatBoost()
+model.load_model(sys.argv[1], format="cbm")
+with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
+    model.save_model(os.path.join(directory, "model.json"), format="json")
+model.predict(numpy.zeros((1, len(model.feature_names_))))
+"""
 
 Kind = Literal["binary", "softmax", "one-vs-all", "identity", "exponential"]
 
@@ -109,6 +119,7 @@ def read_table_model(request: Request) -> TableSource:
     path = request.only_path()
     catboost = require("catboost", "catboost", "boosting")
     check_file(path.read_bytes(), path.name)
+    read_apart(path, "catboost", _READS)
     library = catboost.CatBoost()
     try:
         library.load_model(str(path), format="cbm")
@@ -150,15 +161,25 @@ def read_model(library: Any, place: str) -> CatBoostModel:
         ConversionError: the model is damaged.
         UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
     """
+    names = [name or f"x{i}" for i, name in enumerate(library.feature_names_)]
+    categories = library.get_cat_feature_indices()
+    if categories:
+        listed = ", ".join(repr(names[index]) for index in categories[:5])
+        raise UnsupportedError(
+            f"{place}: categories in column {listed}: CatBoost's file holds hashes of them, which no graph can make of "
+            "strings; train on encoded columns (scikit-learn's OrdinalEncoder or OneHotEncoder in a pipeline with it)"
+        )
     others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
     if others:
-        raise UnsupportedError(f"{place}: column {others[0]} holds text or embeddings; train without it")
+        raise UnsupportedError(f"{place}: column {names[others[0]]!r} holds text or embeddings; train without it")
     with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
         exported = Path(directory, "model.json")
         library.save_model(str(exported), format="json")
-        content = json.loads(exported.read_bytes())
+        data = exported.read_bytes()
     try:
-        return _read(content, library, place)
+        return _read(json.loads(data), library, place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
@@ -170,7 +191,7 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
     if loss in REFUSED:
         raise UnsupportedError(f"{place}: loss {loss!r} is not supported: {REFUSED[loss]}")
     kind = LOSSES.get(loss, "identity")
-    table = BoostingTable(read_columns(content["features_info"], place), {}, place)
+    table = BoostingTable(read_columns(content["features_info"]), {}, place)
     table.check()
     labels: tuple[Label, ...] = ()
     if kind in ("binary", "softmax", "one-vs-all"):

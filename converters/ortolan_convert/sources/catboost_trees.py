@@ -22,19 +22,8 @@ DEEPEST = 16
 """Most levels of a symmetric tree, as in CatBoost itself: it has a leaf for each of their answers."""
 
 
-def read_columns(features: Mapping[str, Any], place: str) -> tuple[str, ...]:
-    """Names of the columns, in their order.
-
-    Raises:
-        UnsupportedError: some are categories.
-    """
-    categories = features.get("categorical_features") or []
-    if categories:
-        names = ", ".join(repr(one["feature_id"] or f"x{one['flat_feature_index']}") for one in categories[:5])
-        raise UnsupportedError(
-            f"{place}: categories in column {names}: CatBoost's file holds hashes of them, which no graph can make of "
-            "strings; train on encoded columns (scikit-learn's OrdinalEncoder or OneHotEncoder in a pipeline with it)"
-        )
+def read_columns(features: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the columns, in their order."""
     floats = features["float_features"]
     found = [""] * len(floats)
     for one in floats:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
-from ortolan_convert.sources.lightgbm_text import LightGBMText, read_text
+from ortolan_convert.sources.first_read import read_apart
+from ortolan_convert.sources.lightgbm_text import LightGBMText, read_text, without_tail
 from ortolan_convert.sources.lightgbm_trees import read_categories, read_tree
 from ortolan_convert.sources.packages import require
 from ortolan_convert.table import TableSource
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 VERSIONS = ("v2", "v3", "v4")
 """Forms of the file that are known."""
+
+_READS = """
+import lightgbm
+trees, end, _ = open(sys.argv[1], encoding="utf-8").read().partition("end of trees")
+booster = lightgbm.Booster(model_str=f"{trees}{end}\\n\\npandas_categorical:null\\n")
+booster.predict(numpy.zeros((1, booster.num_feature())))
+"""
 
 Link = Literal["identity", "square", "exponential", "logistic", "log-one-plus-exp"]
 
@@ -115,8 +123,9 @@ def read_table_model(request: Request) -> TableSource:
     lightgbm = require("lightgbm", "lightgbm", "boosting")
     data = path.read_bytes()
     model = parse_model(data, path.name)
+    read_apart(path, "lightgbm", _READS)
     try:
-        booster = lightgbm.Booster(model_str=data.decode(), params={"verbose": -1})
+        booster = lightgbm.Booster(model_str=without_tail(data.decode()))
     except (lightgbm.basic.LightGBMError, ValueError) as error:
         raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {error}") from None
     outputs = model.trees.outputs
@@ -142,6 +151,8 @@ def parse_model(data: bytes, place: str) -> LightGBMModel:
     """
     try:
         return _read(read_text(data.decode()), place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a LightGBM model that is damaged or of an unknown form ({reason})") from None

@@ -44,6 +44,8 @@ def read_text(text: str) -> LightGBMText:
     before, end, tail = text.partition(f"\n{_END}\n")
     if not end:
         raise ValueError(f"expected {_END!r}, the file is cut short")
+    if "version=v2" not in before[:64] and "\nend of parameters\n" not in tail:
+        raise ValueError("expected 'end of parameters', the file is cut short")
     _check_parameters(f"\n{tail}")
     head, *trees = before.split("\nTree=")
     found = LightGBMText(_lines(head), tuple(_lines(f"Tree={tree}") for tree in trees), _categories(tail))
@@ -59,6 +61,13 @@ def read_text(text: str) -> LightGBMText:
     if sizes is not None and trees and [int(size) for size in sizes.split()] != _sizes(expected, trees):
         raise ValueError("trees of other sizes than the file's head says")
     return found
+
+
+def without_tail(text: str) -> str:
+    """The file without the options it was trained with: they answer nothing, and damaged ones crash LightGBM."""
+    before, end, tail = text.replace("\r\n", "\n").partition(f"\n{_END}\n")
+    line = next((line for line in reversed(tail.split("\n")) if line.startswith(_CATEGORIES)), f"{_CATEGORIES}null")
+    return f"{before}{end}\n{line}\n"
 
 
 def _check_parameters(tail: str) -> None:

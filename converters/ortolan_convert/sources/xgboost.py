@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable, column_names
+from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.ubjson import read_ubjson
 from ortolan_convert.sources.xgboost_trees import read_categories, read_trees
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 NEWEST = 3
 """Largest major version whose files are known."""
+
+_READS = """
+import xgboost
+booster = xgboost.Booster()
+booster.load_model(bytearray(open(sys.argv[1], "rb").read()))
+rows = numpy.zeros((1, booster.num_features()))
+booster.predict(xgboost.DMatrix(rows, feature_names=booster.feature_names, feature_types=booster.feature_types))
+"""
 
 Link = Literal["identity", "logistic", "exponential", "softmax", "hinge"]
 
@@ -152,6 +161,7 @@ def read_table_model(request: Request) -> TableSource:
     xgboost = require("xgboost", "xgboost", "boosting")
     data = path.read_bytes()
     model = parse_model(data, path.name)
+    read_apart(path, "xgboost", _READS)
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(data))
@@ -191,6 +201,8 @@ def parse_model(data: bytes, place: str) -> XGBoostModel:
     content = _parsed(data, place)
     try:
         return _read(content, place)
+    except OrtolanError:
+        raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: an XGBoost model that is damaged or of an unknown form ({reason})") from None
@@ -219,7 +231,7 @@ def _read(content: Any, place: str) -> XGBoostModel:
     parameters = learner["learner_model_param"]
     count = int(parameters["num_feature"])
     names = column_names(learner.get("feature_names"), count)
-    table = BoostingTable(names, read_categories(learner), place)
+    table = BoostingTable(names, read_categories(learner, place), place)
     table.check()
     if len(names) != count:
         raise ConversionError(f"{place}: {len(names)} names for {count} columns; the file is damaged")

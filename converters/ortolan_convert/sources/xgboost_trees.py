@@ -24,8 +24,12 @@ _INVALID = 1 << 24
 """From here on XGBoost takes no category."""
 
 
-def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
-    """The categories of columns by position, as versions from 3.1 store them: offsets into a text, or numbers."""
+def read_categories(learner: Mapping[str, Any], place: str) -> dict[int, tuple[Any, ...]]:
+    """The categories of columns by position, as versions from 3.1 store them: offsets into a text, or numbers.
+
+    Raises:
+        UnsupportedError: letters beyond ASCII.
+    """
     booster = learner["gradient_booster"]
     model = booster.get("gbtree", booster).get("model") or {}
     found: dict[int, tuple[Any, ...]] = {}
@@ -35,6 +39,11 @@ def read_categories(learner: Mapping[str, Any]) -> dict[int, tuple[Any, ...]]:
             continue
         if "offsets" in stored:
             text = values.astype(np.int64).astype(np.uint8).tobytes()
+            if not text.isascii():
+                raise UnsupportedError(
+                    f"{place}: column {column}: categories with letters beyond ASCII, of which XGBoost's file holds "
+                    "only the beginning; rename them and train again"
+                )
             ends = [int(end) for end in stored["offsets"]]
             if ends != sorted(ends) or not 0 <= ends[0] <= ends[-1] <= len(text):
                 raise ValueError("categories outside of their text")
