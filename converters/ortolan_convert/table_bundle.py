@@ -136,13 +136,15 @@ def build_table(source: TableSource, dims: Mapping[str, int] = DIMS) -> tuple[Bu
     outputs = source.build(graph, numbers, others)
     config: dict[str, object] = {"columns": columns_config(source.columns)}
     if source.task == "clustering":
-        config["clusters"] = outputs["distances"].shape[1]
+        config |= {"clusters": outputs["distances"].shape[1], **{name: name for name in outputs if name == "label"}}
     elif source.task == "tabular-regression":
         config |= {"output": "values", "targets": list(source.targets)}
     else:
         config |= {"labels": list(source.labels), **{name: name for name in outputs}}
     for name, value in outputs.items():
-        if name == "label":
+        if name == "label" and source.task == "clustering":
+            graph.output(value, name, "int64")
+        elif name == "label":
             names = _label_array(source.labels)
             kind: Any = str(names.dtype)
             named = graph.node("Gather", graph.constant(names), value, shape=value.shape, dtype=kind, axis=0)

@@ -151,8 +151,8 @@ def _decided(source: TableSource, answers: Answers, outputs: Mapping[str, NDArra
     if source.task == "tabular-regression":
         return np.zeros(len(answers.labels), np.int64)
     if "distances" in outputs:
-        nearest: NDArray[Any] = outputs["distances"].argmin(axis=1)
-        return nearest
+        nearest: NDArray[Any] = outputs["label"] if "label" in outputs else outputs["distances"].argmin(axis=1)
+        return nearest.astype(np.int64)
     if "label" in outputs:
         position = {label: index for index, label in enumerate(source.labels)}
         return np.array([position[label] for label in outputs["label"].tolist()], np.int64)
