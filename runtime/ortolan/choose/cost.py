@@ -101,10 +101,10 @@ REORDERED_COPIES = 2.0
 """Weights of convolutions in the new layout, at the worst moment while the graph is optimized."""
 NESTED_COPIES = 1.0
 """Copies of weights in graphs within nodes, beside the first."""
-GRAPH_EXPANSION = 18.0
+GRAPH_EXPANSION = 17.0
 """What nodes and attributes take while a model loads for each byte in the file: they are parsed, copied into the graph,
-and read into the kernels' own tables. Measured: 11.4 of a random forest of 132,000 nodes, 14.4 of a thousand symmetric
-trees, and 17.4 where those are in a branch, which is copied once more."""
+and read into the kernels' own tables. Measured: 11.4 of a random forest of 132,000 nodes, 13.2 of a thousand symmetric
+trees, and 16.9 where those are in a branch, which is copied once more."""
 SESSION_BYTES: Mapping[str, int] = {"cpu": 16_000_000}
 """What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its
 tables and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""

@@ -60,9 +60,16 @@ CAST_BYTES = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 
 """TensorProto.DataType -> bytes of an element, for Cast."""
 
 
+TREES = frozenset(f"ai.onnx.ml::TreeEnsemble{kind}" for kind in ("", "Classifier", "Regressor"))
+"""Operators that read what was learned from their attributes."""
+
+
 def weight_memory(model: OnnxModel) -> WeightMemory:
     """Of a model that was read without its weights."""
-    inside = [tensor.bytes for tensor in model.tensors if tensor.external is None]
+    # Tensors in the attributes of trees become tables of nodes, as their lists do: they are part of the graph.
+    of_trees = any(operator in TREES for operator in model.operators)
+    stored = [tensor for tensor in model.tensors if tensor.external is None]
+    inside = [tensor.bytes for tensor in stored if tensor.role == "initializer" or not of_trees]
     # Name -> number of elements and bytes of one: of stored tensors, then of what is computed from them alone.
     known = {tensor.name: _extent(tensor) for tensor in model.tensors if tensor.role == "initializer"}
     derived = float(_widened(model))
