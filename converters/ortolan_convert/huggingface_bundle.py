@@ -82,9 +82,9 @@ def convert_huggingface(request: Request) -> ConversionReport:
                 overwrite=request.overwrite,
             )
             reports = (*(one.report(bundle) for one in tried.made), *tried.left_out)
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, OrtolanError):
-            raise
         raise StorageError(f"{target.parent}: cannot be written: {error.strerror or error}") from error
     return ConversionReport(
         bundle=bundle,

@@ -60,9 +60,9 @@ def convert_read(request: Request, read: ReadNetwork) -> ConversionReport:
             request.progress("reading the model")
             network = read(request, settings, Path(room))
             return _convert(network, request, network.settings or settings, Path(room))
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, OrtolanError):
-            raise
         raise StorageError(f"{request.target.parent}: cannot be written: {error.strerror or error}") from error
 
 

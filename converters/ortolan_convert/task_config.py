@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ortolan.errors import StorageError, UnknownNameError, UsageError
+from ortolan.errors import OrtolanError, StorageError, UnknownNameError, UsageError
 from ortolan.tasks import TASKS
 from ortolan_convert import examples
 
@@ -88,9 +88,9 @@ def _loaded(path: Path) -> object:
     except OSError as error:
         hint = f"; `ortolan convert --example {path.stem}` prints it" if path.stem in examples.names() else ""
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}{hint}") from None
+    except OrtolanError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(f"{path}: not well-formed YAML: {' '.join(str(error).split())}") from None
     return loaded
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
+from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
@@ -99,16 +99,12 @@ def _from_archive(path: Path, room: Path) -> _Description:
             config = _json(archive.read("config.json"), path, "config.json")
             with archive.open("model.weights.h5") as packed, weights.open("wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.LargeZipFile, RuntimeError) as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"{path}: a .keras archive that is damaged or cut short: {error}") from error
+    except OrtolanError:
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"{path}: a .keras archive that is damaged: {error}") from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, ValueError) as error:
+        raise ConversionError(f"{path}: a .keras archive that is damaged or cut short: {error}") from error
     with opened(weights, path) as content:
         check_contained(content, path)
     weights.unlink()

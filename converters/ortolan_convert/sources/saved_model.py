@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
+from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
@@ -229,9 +229,9 @@ class _Loaded:
             except BaseException:
                 loaded.close()
                 raise
+        except OrtolanError:
+            raise
         except (tf.errors.OpError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, ConversionError):
-                raise
             made = meta.meta_info_def.tensorflow_version or "unknown"
             reason = " ".join(str(error).split())[:400]
             raise ConversionError(

@@ -10,7 +10,7 @@ import pickletools
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError
+from ortolan.errors import ConversionError, OrtolanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,9 +145,9 @@ class _Machine:
                 if step >= MOST_STEPS:
                     raise ConversionError(f"a pickle of more than {MOST_STEPS} steps, which is not looked into")
                 _STEPS.get(opcode.name, _push)(self, argument)
+        except OrtolanError:
+            raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, EOFError, OverflowError) as error:
-            if isinstance(error, ConversionError):
-                raise
             raise ConversionError(f"a pickle that is damaged or cut short: {' '.join(str(error).split())}") from None
         raise ConversionError("a pickle that is cut short")
 

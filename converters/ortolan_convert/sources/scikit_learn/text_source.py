@@ -123,9 +123,9 @@ def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:
         pipeline = assemble(artifacts)
         place = pipeline.model.place
         return _source(pipeline, version)
+    except OrtolanError:
+        raise
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        if isinstance(error, OrtolanError):
-            raise
         import sklearn
 
         raise ConversionError(

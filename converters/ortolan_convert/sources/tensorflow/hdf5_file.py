@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError, StorageError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, StorageError, UnsupportedError
 from ortolan_convert.sources.packages import require
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ def opened(path: Path, origin: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except OrtolanError:
+        raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, ConversionError):
-            raise
         raise ConversionError(f"{origin}: an HDF5 file that is damaged or cut short: {_line(error)}") from error
 
 

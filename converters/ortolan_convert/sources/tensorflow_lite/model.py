@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.graph import IR_VERSION
 from ortolan_convert.sources.tensorflow_lite import arrangement, elementwise, layers, recurrent, reductions
 from ortolan_convert.sources.tensorflow_lite.file import DTYPES
@@ -90,9 +90,9 @@ def _convert(graph: LiteGraph, operator: Operator) -> None:
         raise graph.refuse(operator, "no inputs or outputs")
     try:
         OPERATORS[operator.name](graph, operator)
+    except OrtolanError:
+        raise
     except (AttributeError, IndexError, ValueError, TypeError, KeyError, OverflowError) as error:
-        if isinstance(error, UnsupportedError):
-            raise
         raise graph.refuse(operator, f"its inputs or options are not what they should be: {error}") from error
 
 
