@@ -23,6 +23,7 @@ from ortolan_convert.provenance import installed, package_name, provenance_of, s
 from ortolan_convert.report import EXPERIMENTAL, ConversionReport
 from ortolan_convert.sources.huggingface import read_huggingface
 from ortolan_convert.sources.transformer import load_transformer
+from ortolan_convert.sources.transformer_export import exported_transformer
 from ortolan_convert.weight_file import MODEL, tidy, write_files
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def convert_huggingface(request: Request) -> ConversionReport:
     transformer = load_transformer(source)
     prepared = prepare(transformer, samples, settings, say)
     say("exporting the model")
-    reference = tidy(transformer.export())
+    reference = tidy(exported_transformer(transformer))
     version, inputs = source.config.get("transformers_version"), transformer.inputs
     # From here on the graph is the model; torch's copy of the weights is not needed any more.
     del transformer

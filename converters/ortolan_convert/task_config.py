@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from ortolan.errors import OrtolanError, StorageError, UnknownNameError, UsageError
 from ortolan.tasks import TASKS
 from ortolan_convert import examples
+from ortolan_convert.messages import words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +92,7 @@ def _loaded(path: Path) -> object:
     except OrtolanError:
         raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise UsageError(f"{path}: not well-formed YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: not well-formed YAML: {words(error)}") from None
     return loaded
 
 

@@ -179,10 +179,10 @@ def test_labels_are_those_of_the_pipeline(name: str, tmp_path: Path, target: Pat
     """With the probabilities of all."""
     path = saved(tmp_path / "source", name, "ForSequenceClassification", ARCHITECTURES[name])
     convert(path, target, quantize=[])
-    pipeline = transformers.pipeline("text-classification", model=str(path), top_k=None)
+    pipeline = transformers.pipeline("text-classification", model=str(path))
     with ortolan.load(target, ortolan.TextClassifier) as model:
         for answer, text in zip(model.predict_batch(TEXTS), TEXTS, strict=True):
-            theirs = pipeline(text, truncation=True, max_length=48)
+            theirs = pipeline(text, top_k=None, truncation=True, max_length=48)
             assert answer.label == theirs[0]["label"]
             for row in theirs:
                 assert answer.probabilities is not None

@@ -14,6 +14,7 @@ from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, SessionError
 from ortolan.types import SessionConfig
 from ortolan_convert.graph import OPSET
+from ortolan_convert.messages import words
 from ortolan_convert.passes.quantizing import SMALLEST, graphs, is_large, lift_constants, nodes
 from ortolan_convert.reference.declared import with_shapes_seen
 from ortolan_convert.reference.probes import ANOTHER_OPSET, SAME, probed
@@ -64,7 +65,7 @@ def loaded(source: OnnxSource) -> onnx.ModelProto:
     try:
         return onnx.load(source.path)
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelFileError(f"{str(source.path)!r}: not a valid ONNX model: {' '.join(str(error).split())}") from None
+        raise ModelFileError(f"{str(source.path)!r}: not a valid ONNX model: {words(error)}") from None
 
 
 def check(source: OnnxSource) -> onnx.ModelProto:

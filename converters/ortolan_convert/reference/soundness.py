@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from ortolan.errors import ConversionError, ModelFileError, UnsupportedError
+from ortolan_convert.messages import words
 from ortolan_convert.passes.quantizing import channels_of, graphs, nodes
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def check_weights(model: onnx.ModelProto, path: Path) -> None:
                 numbers = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
             except (ValueError, TypeError) as error:
                 raise ModelFileError(
-                    f"{str(path)!r}: weight {tensor.name!r} of {reader} is damaged: {' '.join(str(error).split())}"
+                    f"{str(path)!r}: weight {tensor.name!r} of {reader} is damaged: {words(error)}"
                 ) from None
             # A sum is finite unless a number is not, or, seldom, it overflows.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -114,7 +115,7 @@ def objections(path: Path) -> str | None:
     try:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        return " ".join(str(error).split()) or type(error).__name__
+        return words(error)
     return None
 
 

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, defs, version_converter
 
 from ortolan_convert.graph import IR_VERSION, OPSET
+from ortolan_convert.messages import words
 from ortolan_convert.passes.quantizing import graphs, nodes
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _converted(model: onnx.ModelProto, before: int, after: int) -> tuple[onnx.Mo
     try:
         made = version_converter.convert_version(model, after)
     except (RuntimeError, ValueError, TypeError, MemoryError, onnx.checker.ValidationError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        said = words(error)
         return None, f"ONNX's converter from opset {before} to {after} fails: {said}"
     # The converter knows ONNX's own operators alone, and gives the newest file format that it can write.
     made.ir_version = min(max(model.ir_version, 8), IR_VERSION)

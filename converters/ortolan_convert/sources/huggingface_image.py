@@ -10,12 +10,15 @@ from ortolan.inputs.datafile import files_below
 from ortolan.inputs.image import ImageEncoder
 from ortolan.inputs.image_source import FORMATS
 from ortolan_bench.workload import spaced
+from ortolan_convert.messages import one_line, words
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.provenance import installed
 from ortolan_convert.sources.huggingface import PROCESSOR, HuggingFaceSource, read_huggingface
 from ortolan_convert.sources.image_processor import check_pixels, image_input, made_up_images
 from ortolan_convert.sources.json_file import read_json
-from ortolan_convert.sources.transformer import LOGITS, exported, loaded_model, one_line, quiet, require_transformers
+from ortolan_convert.sources.pytorch.quiet import quiet
+from ortolan_convert.sources.transformer import LOGITS, loaded_model, require_transformers
+from ortolan_convert.sources.transformer_export import exported
 from ortolan_convert.task_config import TaskConfig
 from ortolan_convert.weight_file import tidy, write_model
 
@@ -129,7 +132,7 @@ def _opened(path: Path, mode: str) -> Any:
         with Image.open(path, formats=FORMATS) as image:
             return ImageOps.exif_transpose(image).convert(mode)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: expected an image: {' '.join(str(error).split())}") from None
+        raise InputError(f"{path}: expected an image: {words(error)}") from None
 
 
 def _exported(source: HuggingFaceSource, model: Any, shape: tuple[int, int | None, int | None]) -> Any:

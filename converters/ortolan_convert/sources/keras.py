@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
+from ortolan_convert.messages import words
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
@@ -177,7 +178,7 @@ def _loaded(keras: Any, path: Path, version: str, *, trust: bool) -> Any:
             link.symlink_to(path.resolve())
             return keras.models.load_model(link, compile=False, safe_mode=not trust)
     except Exception as error:
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        reason = words(error)
         raise ConversionError(
             f"{path}: Keras {keras.__version__} cannot load it (saved by Keras {version}): {reason}"
         ) from error
@@ -216,7 +217,7 @@ class _Answering:
         try:
             function = tf.function(answer, autograph=False).get_concrete_function(*specs)
         except Exception as error:
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            reason = words(error)
             raise UnsupportedError(f"{path}: TensorFlow cannot make a graph of the model: {reason}") from error
         return cls(path, model, function, specs, outputs)
 
@@ -247,7 +248,7 @@ class _Answering:
         try:
             answers = self.function(*given)
         except (tf.errors.OpError, ValueError) as error:
-            raise InputError(f"{self.path}: Keras refuses a sample: {' '.join(str(error).split())[:300]}") from error
+            raise InputError(f"{self.path}: Keras refuses a sample: {words(error)}") from error
         return {name: tensor.numpy() for name, tensor in zip(self.outputs, answers, strict=True)}
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
+from ortolan_convert.messages import words
 from ortolan_convert.network import NetworkSource
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
@@ -103,7 +104,7 @@ def _meta_graph(path: Path) -> Any:
     except OSError as error:
         raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (message.DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{file}: damaged or cut short: {' '.join(str(error).split())[:200]}") from None
+        raise ConversionError(f"{file}: damaged or cut short: {words(error)}") from None
     if content.saved_model_schema_version > SCHEMA:
         found = content.saved_model_schema_version
         raise UnsupportedError(f"{file}: expected a SavedModel of schema version {SCHEMA}, found {found}: a newer one")
@@ -233,7 +234,7 @@ class _Loaded:
             raise
         except (tf.errors.OpError, ValueError, TypeError, KeyError) as error:
             made = meta.meta_info_def.tensorflow_version or "unknown"
-            reason = " ".join(str(error).split())[:400]
+            reason = words(error)
             raise ConversionError(
                 f"{path}: TensorFlow {tf.__version__} cannot load it (written by version {made}): {reason}"
             ) from error
@@ -271,9 +272,7 @@ class _Loaded:
         try:
             answers: dict[str, Array] = self.session.run(dict(self._signature.outputs), given)
         except (tf.errors.OpError, ValueError) as error:
-            raise InputError(
-                f"{self._path}: TensorFlow refuses a sample: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise InputError(f"{self._path}: TensorFlow refuses a sample: {words(error)}") from error
         return answers
 
     def close(self) -> None:

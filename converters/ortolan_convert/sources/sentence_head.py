@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.bundle.names import path_problem
 from ortolan.errors import ConversionError, TrustRequiredError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.json_file import read_json
 
 if TYPE_CHECKING:
@@ -263,5 +264,5 @@ def _load(module: Any, file: Path | None, prefix: str) -> None:
         named = {name.removeprefix(prefix): tensor.float() for name, tensor in state.items()}
         module.load_state_dict(named, strict=True)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = one_line(error)
         raise ConversionError(f"{file}: expected the weights of a layer ({reason})") from error

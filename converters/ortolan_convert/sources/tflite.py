@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, InputError
+from ortolan_convert.messages import words
 from ortolan_convert.network import TOLERANCE, NetworkSource
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.saved_model import chosen_signature
@@ -140,7 +141,7 @@ class _Interpreter:
         try:
             interpreter = module.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
         except (ValueError, RuntimeError) as error:
-            raise ConversionError(f"{path}: TensorFlow Lite cannot load it: {_line(error)}") from error
+            raise ConversionError(f"{path}: TensorFlow Lite cannot load it: {words(error)}") from error
         return cls(interpreter, signature, path)
 
     def ask(self, feeds: Tensors) -> Tensors:
@@ -164,13 +165,9 @@ class _Interpreter:
             self.interpreter.invoke()
             return {name: np.array(self.interpreter.get_tensor(at)) for name, at in self.signature.outputs.items()}
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"{self.path}: TensorFlow Lite refuses a sample: {_line(error)}") from error
+            raise InputError(f"{self.path}: TensorFlow Lite refuses a sample: {words(error)}") from error
 
     def close(self) -> None:
         """Let go of the model."""
         self.interpreter = None
         gc.collect()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -1,34 +1,28 @@
-"""The transformer of a Hugging Face directory, loaded with torch: its tokenizer, its answers, its ONNX graph."""
+"""The transformer of a Hugging Face directory, loaded with torch: its tokenizer, its answers."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-import io
-import logging
 import os
-import re
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.huggingface import TOKENIZER
+from ortolan_convert.sources.pytorch.quiet import quiet
 from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
-    import onnx
     from numpy.typing import NDArray
 
     from ortolan_convert.sources.huggingface import HuggingFaceSource
 
-OPSET = 20
-"""Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""
 MASK = "attention_mask"
 INPUTS = ("input_ids", MASK, "token_type_ids")
 HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
@@ -40,7 +34,6 @@ HIDDEN, VECTORS, SCORES, PROBABILITIES, LOGITS = (
 )
 _BATCH_TOKENS = 2048
 """Tokens that the source is asked together, padding included."""
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _CLASSES = {
     "embedding": "AutoModel",
     "text-classification": "AutoModelForSequenceClassification",
@@ -49,7 +42,7 @@ _CLASSES = {
 """Task -> transformers' class that loads its models."""
 _BESIDE_TEXT = {"bbox", "xpath_tags_seq", "pixel_values", "entity_ids"}
 """What models take that read pages or know entities; without it they would answer as if nothing stood anywhere."""
-_SAME = 1e-4
+SAME = 1e-4
 """What two ways to give a mask may differ by, relative to the larger of 1 and the largest number."""
 _OPTIONAL = ("pooler.", "embeddings.position_ids")
 """Parts that answers do not depend on: they may be missing in the file."""
@@ -103,7 +96,7 @@ class Transformer:
         head: Any = self.source.head
 
         def vectors(fed: dict[str, Any]) -> Any:
-            found = self.head(pooled(self.model(**fed).last_hidden_state, _mask(fed), head.poolings))
+            found = self.head(pooled(self.model(**fed).last_hidden_state, mask_of(fed), head.poolings))
             return torch.nn.functional.normalize(found, dim=1) if head.normalize else found
 
         return np.stack(self._answers(self._tokenized(texts), vectors))
@@ -155,63 +148,6 @@ class Transformer:
                     rows[i] = row
         return rows
 
-    def export(self) -> onnx.ModelProto:
-        """The model as an ONNX graph with free dimensions ``batch`` and ``sequence``, weights inside.
-
-        Raises:
-            UnsupportedError: torch cannot export it, or what it exports needs too new an opset.
-        """
-        import torch
-
-        ids = torch.arange(14).reshape(2, 7) % self.vocabulary
-        mask = torch.ones_like(ids)
-        mask[1, 5:] = 0
-        tensors = {"input_ids": ids, MASK: mask, "token_type_ids": torch.zeros_like(ids)}
-        example = tuple(tensors[name] for name in self.inputs)
-        module = self._traced_as_asked(example)
-        batch, sequence = torch.export.Dim("batch", min=1), torch.export.Dim("sequence", min=1, max=self.max_length)
-        shapes = {"fed": tuple({0: batch, 1: sequence} for _ in example)}
-        model = exported(self.source.path, module, example, (self.inputs, self.outputs), shapes)
-        for spec in model.graph.input:
-            if any(dim.HasField("dim_value") for dim in spec.type.tensor_type.shape.dim):
-                name = type(self.model).__name__
-                raise UnsupportedError(f"{self.source.path}: torch exports {name} for texts of one length only")
-        return model
-
-    def _traced_as_asked(self, example: tuple[Any, ...]) -> Any:
-        """The module to export, with the mask in the cheapest form that gives the model's own answers.
-
-        Raises:
-            UnsupportedError: the model fails.
-        """
-        module = _traced(self, added=False).eval()
-        expected = self._first_output(module, example)
-        if MASK not in self.inputs:
-            return module
-        cheaper = _traced(self, added=True).eval()
-        try:
-            found = self._first_output(cheaper, example)
-        except UnsupportedError:
-            return module
-        if found.shape != expected.shape:
-            return module
-        if found.ndim == 3:  # padding's own numbers do not matter
-            kept = example[self.inputs.index(MASK)].bool()
-            found, expected = found[kept], expected[kept]
-        scale = max(1.0, float(expected.abs().max()))
-        return cheaper if float((found - expected).abs().max()) <= _SAME * scale else module
-
-    def _first_output(self, module: Any, example: tuple[Any, ...]) -> Any:
-        import torch
-
-        try:
-            with torch.inference_mode(), quiet():
-                found = module(*example)
-        except Exception as error:
-            name, reason = type(self.model).__name__, one_line(error)
-            raise UnsupportedError(f"{self.source.path}: {name} does not take plain texts: {reason}") from error
-        return found[0] if isinstance(found, tuple) else found
-
 
 def load_transformer(source: HuggingFaceSource) -> Transformer:
     """Load a directory's model and tokenizer; nothing is fetched from anywhere.
@@ -242,45 +178,6 @@ def load_transformer(source: HuggingFaceSource) -> Transformer:
         inputs = tuple(name for name in inputs if name != MASK)
     head = None if source.head is None else built_layers(source.head.layers)
     return Transformer(source, model, tokenizer, inputs, _max_length(source, tokenizer), head)
-
-
-def exported(
-    where: Path, module: Any, example: tuple[Any, ...], names: tuple[Sequence[str], Sequence[str]], shapes: Any
-) -> onnx.ModelProto:
-    """A torch module as an ONNX graph, weights inside.
-
-    Args:
-        where: for messages.
-        module: the module.
-        example: what it is called with.
-        names: of its inputs and of its outputs.
-        shapes: free dimensions, as ``torch.onnx.export`` takes them.
-
-    Raises:
-        UnsupportedError: torch cannot export it.
-    """
-    import torch
-
-    with quiet():
-        try:
-            program = torch.onnx.export(
-                module,
-                example,
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(names[0]),
-                output_names=list(names[1]),
-                dynamic_shapes=shapes,
-                optimize=True,
-                verbose=False,
-            )
-        except Exception as error:
-            reason = one_line(error.__cause__ or error)
-            raise UnsupportedError(f"{where}: torch cannot export the model to ONNX: {reason}") from error
-    if program is None:
-        raise UnsupportedError(f"{where}: torch exported nothing")
-    model: onnx.ModelProto = program.model_proto
-    return model
 
 
 def loaded_model(source: HuggingFaceSource, kind: Any) -> Any:
@@ -339,7 +236,7 @@ def _padding_counts(model: Any, inputs: tuple[str, ...]) -> bool:
         raise UnsupportedError(f"{name} does not take plain texts: {one_line(error)}") from error
     if padded.ndim == 3:
         padded = padded[:, :5]
-    return padded.shape != alone.shape or not float((padded - alone).abs().max()) <= _SAME * max(
+    return padded.shape != alone.shape or not float((padded - alone).abs().max()) <= SAME * max(
         1.0, float(alone.abs().max())
     )
 
@@ -357,7 +254,8 @@ def require_transformers() -> None:
             f"a package that converting a Hugging Face model needs cannot be imported ({error}); "
             "install them: pip install 'ortolan[transformers]'"
         ) from None
-    del onnxscript, safetensors, torch, transformers
+    transformers.utils.logging.disable_progress_bar()
+    del onnxscript, safetensors, torch
 
 
 def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
@@ -372,65 +270,8 @@ def _max_length(source: HuggingFaceSource, tokenizer: Any) -> int:
     return longest
 
 
-def _mask(fed: Mapping[str, Any]) -> Any:
+def mask_of(fed: Mapping[str, Any]) -> Any:
     """[batch, sequence] of ones and zeros; all ones where the model takes no mask."""
     import torch
 
     return fed[MASK] if MASK in fed else torch.ones_like(fed["input_ids"])
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of a library says, for a message: without colors and line breaks, shortened."""
-    text = " ".join(_COLORS.sub("", str(error)).split())[:300]
-    return f"{type(error).__name__}: {text}"
-
-
-def _traced(transformer: Transformer, *, added: bool) -> Any:
-    """The module to export.
-
-    Args:
-        transformer: the model.
-        added: whether the mask is given in the form that attention adds, which spares the twenty operators of the
-            library's own way to make it; not all models take it.
-    """
-    import torch
-
-    source, inputs = transformer.source, transformer.inputs
-
-    class Traced(torch.nn.Module):  # type: ignore[misc]  # torch is optional, and so without types
-        """The model with the outputs that the task names."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = transformer.model
-            self.head = transformer.head
-
-        def forward(self, *fed: Any) -> Any:
-            named = dict(zip(inputs, fed, strict=True))
-            mask = _mask(named)
-            if added:
-                numbers = mask[:, None, None, :].to(torch.float32)
-                named[MASK] = (1.0 - numbers) * torch.finfo(torch.float32).min
-            found = self.model(**named)
-            if source.task == "text-classification":
-                return found.logits, torch.softmax(found.logits, dim=-1)
-            if source.head is None:
-                return found.logits
-            if source.head.pooling is None:
-                return self.head(pooled(found.last_hidden_state, mask, source.head.poolings))
-            return found.last_hidden_state
-
-    return Traced()
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Neither warnings, progress bars nor prints of the libraries: what matters is an error, or found by comparison."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    from transformers.utils import logging as library
-
-    library.set_verbosity_error()
-    library.disable_progress_bar()
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -10,6 +10,7 @@ import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.calibration import has_steps
+from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.scikit_learn.older import probabilities
 from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
@@ -81,7 +82,7 @@ class TextSource:
 
             raise ConversionError(
                 f"scikit-learn {sklearn.__version__} cannot run this artifact, made with version "
-                f"{self.version or 'unknown'}: {type(error).__name__}: {' '.join(str(error).split())}"
+                f"{self.version or 'unknown'}: {one_line(error)}"
             ) from error
         labels = np.concatenate([part.labels for part in parts])
         numbers = {name: np.concatenate([part.numbers[name] for part in parts]) for name in parts[0].numbers}
@@ -130,7 +131,7 @@ def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:
 
         raise ConversionError(
             f"{place}: made with scikit-learn {version or 'of an unknown version'}, which the installed "
-            f"{sklearn.__version__} does not understand ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"{sklearn.__version__} does not understand ({one_line(error)}); "
             f"convert it where scikit-learn {version or 'of that version'} is installed"
         ) from error
 
