@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.messages import words
-from ortolan_convert.network import NetworkSource
+from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
@@ -27,7 +27,7 @@ from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.task_config import TaskConfig
 
@@ -47,7 +47,7 @@ class _Description:
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read a Keras model; see `ortolan_convert.network.NetworkSource`.
+    """Read a Keras model; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         TrustRequiredError: a layer runs code.

@@ -21,7 +21,7 @@ from ortolan.bundle.onnxfile import read_model
 from ortolan.bundle.wire import FIXED32, FIXED64, LENGTH, VARINT, Wire
 from ortolan.errors import ConversionError, ModelFileError, OrtolanError, StorageError, UnsupportedError
 from ortolan_convert.sources.foreign import directory_title, file_title, protobuf_title, zip_title
-from ortolan_convert.sources.huggingface import is_huggingface
+from ortolan_convert.sources.huggingface.directory import is_huggingface
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ import numpy as np
 
 from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.messages import words
-from ortolan_convert.network import NetworkSource
+from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ortolan.types import Array
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.task_config import TaskConfig
 
@@ -38,7 +38,7 @@ _INIT = "__saved_model_init_op"
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read one signature of a SavedModel; see `ortolan_convert.network.NetworkSource`.
+    """Read one signature of a SavedModel; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         StorageError: a file cannot be read.

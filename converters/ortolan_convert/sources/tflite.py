@@ -10,18 +10,18 @@ import numpy as np
 
 from ortolan.errors import ConversionError, InputError
 from ortolan_convert.messages import words
-from ortolan_convert.network import TOLERANCE, NetworkSource
+from ortolan_convert.networks.source import TOLERANCE, NetworkSource
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.saved_model import chosen_signature
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow_lite.file import Signature, read_lite
 from ortolan_convert.sources.tensorflow_lite.model import onnx_of
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Subgraph
     from ortolan_convert.task_config import TaskConfig
@@ -45,7 +45,7 @@ _HYBRID = frozenset(
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read a TensorFlow Lite model; see `ortolan_convert.network.NetworkSource`.
+    """Read a TensorFlow Lite model; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         StorageError: the file cannot be read.

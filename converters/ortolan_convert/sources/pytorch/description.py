@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import UsageError
-from ortolan_convert.free_dims import NAME
+from ortolan_convert.networks.free_dims import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,12 +12,12 @@ from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, ParityError, SessionError, UnsupportedError
 from ortolan.types import SessionConfig
 from ortolan_convert.messages import one_line
-from ortolan_convert.network import TOLERANCE
-from ortolan_convert.reference.probes import unlike
+from ortolan_convert.networks.reference.probes import unlike
+from ortolan_convert.networks.source import TOLERANCE
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.layers import explained
 from ortolan_convert.sources.pytorch.trials import output_shape, running_sizes, trials_of
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

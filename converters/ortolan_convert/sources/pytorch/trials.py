@@ -12,7 +12,7 @@ from ortolan_convert.sources.pytorch import shapes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.sources.pytorch.flat import TorchNetwork
 
 OTHER_SIZES = (16, 64, 224)

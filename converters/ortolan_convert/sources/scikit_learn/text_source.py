@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
-from ortolan_convert.calibration import has_steps
 from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.scikit_learn.older import probabilities
@@ -17,16 +16,17 @@ from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
 from ortolan_convert.sources.scikit_learn.text_features import check_callables, text_features
 from ortolan_convert.sources.scikit_learn.text_models import CLUSTERERS, convert_estimator
 from ortolan_convert.sources.scikit_learn.text_pipeline import assemble
+from ortolan_convert.text.calibration import has_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.linear import Linear
     from ortolan_convert.sources.scikit_learn.artifact import Artifact
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
     from ortolan_convert.sources.scikit_learn.text_pipeline import TextPipeline
+    from ortolan_convert.text.linear import Linear
 
 CHUNK = 1000
 """Texts that scikit-learn answers at a time."""

@@ -11,8 +11,8 @@ import onnx
 
 from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.messages import words
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.tensorflow.operators import check_convertible
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,17 +14,17 @@ from ortolan.errors import OrtolanError, StorageError, TaskMismatchError
 from ortolan.inputs.datafile import read_texts
 from ortolan.inputs.tokens import TokenEncoder
 from ortolan.tasks import is_experimental
-from ortolan_convert.huggingface_exam import answers_of
-from ortolan_convert.huggingface_task import prepare, settings_of
-from ortolan_convert.network_bundle import convert_read
-from ortolan_convert.network_variants import Made, Tried, sample_rows, try_variants
+from ortolan_convert.huggingface.exam import answers_of
+from ortolan_convert.huggingface.task import prepare, settings_of
+from ortolan_convert.networks.bundle import convert_read
+from ortolan_convert.networks.variants import Made, Tried, sample_rows, try_variants
+from ortolan_convert.networks.weight_file import MODEL, tidy, write_files
 from ortolan_convert.passes.quantizing import with_initializers
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
 from ortolan_convert.report import EXPERIMENTAL, ConversionReport
-from ortolan_convert.sources.huggingface import read_huggingface
-from ortolan_convert.sources.transformer import load_transformer
-from ortolan_convert.sources.transformer_export import exported_transformer
-from ortolan_convert.weight_file import MODEL, tidy, write_files
+from ortolan_convert.sources.huggingface.directory import read_huggingface
+from ortolan_convert.sources.huggingface.export import exported_transformer
+from ortolan_convert.sources.huggingface.transformer import load_transformer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from ortolan.inputs.datafile import TextSamples
     from ortolan.types import Fidelity
-    from ortolan_convert.huggingface_exam import Found
-    from ortolan_convert.huggingface_task import Prepared
+    from ortolan_convert.huggingface.exam import Found
+    from ortolan_convert.huggingface.task import Prepared
     from ortolan_convert.request import Request
 
 CALIBRATION = 64
@@ -50,7 +50,7 @@ def convert_huggingface(request: Request) -> ConversionReport:
     if settings.task is not None and settings.task != source.task:
         raise TaskMismatchError(f"expected a model for the task {settings.task!r}, found one for {source.task!r}")
     if source.task == "image-classification":
-        from ortolan_convert.sources.huggingface_image import read_network
+        from ortolan_convert.sources.huggingface.image import read_network
 
         return convert_read(replace(request, task=None, config=None), read_network)
     samples = None if request.samples is None else read_texts(request.samples)

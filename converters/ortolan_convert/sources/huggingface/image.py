@@ -11,21 +11,21 @@ from ortolan.inputs.image import ImageEncoder
 from ortolan.inputs.image_source import FORMATS
 from ortolan_bench.workload import spaced
 from ortolan_convert.messages import one_line, words
-from ortolan_convert.network import NetworkSource
+from ortolan_convert.networks.source import NetworkSource
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.provenance import installed
-from ortolan_convert.sources.huggingface import PROCESSOR, HuggingFaceSource, read_huggingface
-from ortolan_convert.sources.image_processor import check_pixels, image_input, made_up_images
+from ortolan_convert.sources.huggingface.directory import PROCESSOR, HuggingFaceSource, read_huggingface
+from ortolan_convert.sources.huggingface.export import exported
+from ortolan_convert.sources.huggingface.image_processor import check_pixels, image_input, made_up_images
+from ortolan_convert.sources.huggingface.transformer import LOGITS, loaded_model, require_transformers
 from ortolan_convert.sources.json_file import read_json
 from ortolan_convert.sources.pytorch.quiet import quiet
-from ortolan_convert.sources.transformer import LOGITS, loaded_model, require_transformers
-from ortolan_convert.sources.transformer_export import exported
 from ortolan_convert.task_config import TaskConfig
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
 
 PIXELS = "pixel_values"
@@ -35,7 +35,7 @@ CHECKED = 8
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:  # noqa: ARG001 - a reader's signature
-    """Read a directory; see `ortolan_convert.network.NetworkSource`.
+    """Read a directory; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         StorageError, ConversionError: a file cannot be read, is damaged or missing.

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan.inputs.datafile import TextSamples
-    from ortolan_convert.linear import Linear
     from ortolan_convert.parity import Answers
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
+    from ortolan_convert.text.linear import Linear
 
 REPEATED = (1, 20, 1000)
 """How often the texts that test the arithmetic say the same."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import BuiltModel, Value
     from ortolan_convert.heads import Head
-    from ortolan_convert.weights import Weights
+    from ortolan_convert.text.weights import Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class LinearVariants:
-    """A linear model in its variants; see `ortolan_convert.variants.TextModel`."""
+    """A linear model in its variants; see `ortolan_convert.text.variants.TextModel`."""
 
     linear: Linear
     shrinks: bool = True

@@ -17,8 +17,8 @@ from ortolan.tasks import open_runner
 from ortolan.tasks.runner import BoundsInputs, MakesExamples, TakesImages, TakesTexts
 from ortolan.types import SessionConfig
 from ortolan_bench.workload import spaced
-from ortolan_convert.free_dims import axis_names, bounded_dims
 from ortolan_convert.generated import EDGE_TEXTS, generated_texts, is_text
+from ortolan_convert.networks.free_dims import axis_names, bounded_dims
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

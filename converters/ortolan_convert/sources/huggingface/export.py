@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.messages import one_line
+from ortolan_convert.sources.huggingface.sentence_head import pooled
+from ortolan_convert.sources.huggingface.transformer import MASK, SAME, mask_of
 from ortolan_convert.sources.pytorch.quiet import quiet
-from ortolan_convert.sources.sentence_head import pooled
-from ortolan_convert.sources.transformer import MASK, SAME, mask_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import onnx
 
-    from ortolan_convert.sources.transformer import Transformer
+    from ortolan_convert.sources.huggingface.transformer import Transformer
 
 OPSET = 20
 """Its Gelu and LayerNormalization keep the graph small, and onnxruntime 1.20 runs it."""

@@ -18,12 +18,12 @@ from ortolan.inputs.ngram_sets import NgramSets
 from ortolan.inputs.ngrams import NgramEncoder
 from ortolan_convert.gate import too_few
 from ortolan_convert.graph import FLOOR
-from ortolan_convert.linear import LinearVariants
 from ortolan_convert.parity import TOLERANCE
 from ortolan_convert.provenance import installed, package_name, provenance_of, source_of
-from ortolan_convert.questions import accuracy, golden_files, questions_of, repetitions
 from ortolan_convert.report import ConversionReport, VariantReport
-from ortolan_convert.variants import Exam, Made, Prepared, variants_of
+from ortolan_convert.text.linear import LinearVariants
+from ortolan_convert.text.questions import accuracy, golden_files, questions_of, repetitions
+from ortolan_convert.text.variants import Exam, Made, Prepared, variants_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.manifest import Provenance, Source
     from ortolan.inputs.datafile import TextSamples
-    from ortolan_convert.questions import Questions
     from ortolan_convert.request import Request
     from ortolan_convert.sources.scikit_learn.text_composed import ComposedText
     from ortolan_convert.sources.scikit_learn.text_source import TextSource
+    from ortolan_convert.text.questions import Questions
 
 MEASURED = 2000
 """How many samples' sizes are looked at."""

@@ -17,9 +17,10 @@ from ortolan.tasks.golden import EMBEDDINGS, LENGTHS, TOKENS, changed_tokens, em
 from ortolan.tasks.labels import scores_of
 from ortolan.tasks.token_classification import TokenClassificationRunner
 from ortolan.types import SessionConfig
-from ortolan_convert import parity, questions
+from ortolan_convert import parity
 from ortolan_convert.parity import Answers, choose_golden
-from ortolan_convert.sources.transformer import PROBABILITIES, SCORES
+from ortolan_convert.sources.huggingface.transformer import PROBABILITIES, SCORES
+from ortolan_convert.text import questions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.manifest import TaskSpec
     from ortolan.types import Fidelity
-    from ortolan_convert.questions import Questions
-    from ortolan_convert.sources.transformer import Transformer
+    from ortolan_convert.sources.huggingface.transformer import Transformer
+    from ortolan_convert.text.questions import Questions
 
 VECTOR_CHANGED = 0.02
 """A vector further than this from the source's (1 minus the cosine, for vectors of length 1) counts as changed."""

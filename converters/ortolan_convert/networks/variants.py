@@ -19,10 +19,10 @@ from ortolan.types import SessionConfig
 from ortolan_convert.analysis.costs import costs_of
 from ortolan_convert.gate import objection
 from ortolan_convert.graph import FLOOR
+from ortolan_convert.networks.weight_file import MODEL, write_files
 from ortolan_convert.passes import NETWORK_PASSES
 from ortolan_convert.passes.smoothing import inputs_of_products
 from ortolan_convert.report import VariantReport
-from ortolan_convert.weight_file import MODEL, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

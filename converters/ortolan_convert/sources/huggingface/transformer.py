@@ -12,16 +12,16 @@ import numpy as np
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, UnsupportedError
 from ortolan_convert.messages import one_line
-from ortolan_convert.sources.huggingface import TOKENIZER
+from ortolan_convert.sources.huggingface.directory import TOKENIZER
+from ortolan_convert.sources.huggingface.sentence_head import built_layers, pooled
 from ortolan_convert.sources.pytorch.quiet import quiet
-from ortolan_convert.sources.sentence_head import built_layers, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.huggingface import HuggingFaceSource
+    from ortolan_convert.sources.huggingface.directory import HuggingFaceSource
 
 MASK = "attention_mask"
 INPUTS = ("input_ids", MASK, "token_type_ids")

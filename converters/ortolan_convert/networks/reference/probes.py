@@ -9,7 +9,7 @@ import numpy as np
 
 from ortolan.errors import InputError, SessionError
 from ortolan_bench.workload import spaced
-from ortolan_convert.free_dims import axis_names, free_dims
+from ortolan_convert.networks.free_dims import axis_names, free_dims
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

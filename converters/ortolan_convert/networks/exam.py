@@ -16,8 +16,8 @@ from ortolan.tasks.image_to_text import ImageToTextRunner
 from ortolan.tasks.object_detection import ObjectDetectionRunner
 from ortolan.tasks.runner import Encoded
 from ortolan.types import SessionConfig
-from ortolan_convert.network_inputs import asset_reader
-from ortolan_convert.reference.probes import unlike
+from ortolan_convert.networks.inputs import asset_reader
+from ortolan_convert.networks.reference.probes import unlike
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ortolan.tasks.object_detection import Detection, Detections
     from ortolan.tasks.runner import Runner
     from ortolan.types import Array, Fidelity
-    from ortolan_convert.network import NetworkSource
+    from ortolan_convert.networks.source import NetworkSource
 
     Tensors = Mapping[str, Array]
 

@@ -15,21 +15,21 @@ from ortolan.tasks.embedding import POOLINGS
 from ortolan.tasks.token_classification import AGGREGATIONS
 from ortolan.tasks.token_input import TOKENS
 from ortolan_convert.generated import is_text
-from ortolan_convert.huggingface_exam import exam_of
-from ortolan_convert.questions import questions_of
-from ortolan_convert.sources.huggingface import TOKENIZER
-from ortolan_convert.sources.sentence_head import MODULES, RUNTIME_POOLINGS, SentenceHead
-from ortolan_convert.sources.transformer import LOGITS, SCORES
+from ortolan_convert.huggingface.exam import exam_of
+from ortolan_convert.sources.huggingface.directory import TOKENIZER
+from ortolan_convert.sources.huggingface.sentence_head import MODULES, RUNTIME_POOLINGS, SentenceHead
+from ortolan_convert.sources.huggingface.transformer import LOGITS, SCORES
 from ortolan_convert.task_config import task_config
+from ortolan_convert.text.questions import questions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from ortolan_convert.huggingface_exam import Exam
-    from ortolan_convert.questions import Questions
+    from ortolan_convert.huggingface.exam import Exam
     from ortolan_convert.request import Progress, Request
-    from ortolan_convert.sources.transformer import Transformer
+    from ortolan_convert.sources.huggingface.transformer import Transformer
+    from ortolan_convert.text.questions import Questions
 
 MOST_SAMPLES = 2000
 """Samples that are compared; of more, evenly spread ones."""

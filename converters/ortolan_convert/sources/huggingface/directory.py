@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ortolan.bundle.names import path_problem
 from ortolan.errors import ConversionError, TrustRequiredError, UnsupportedError
+from ortolan_convert.sources.huggingface.sentence_head import MODULES, SentenceHead, read_sentence_head
 from ortolan_convert.sources.json_file import read_json
-from ortolan_convert.sources.sentence_head import MODULES, SentenceHead, read_sentence_head
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

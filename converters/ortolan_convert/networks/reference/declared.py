@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from ortolan_convert.free_dims import axis_names
+from ortolan_convert.networks.free_dims import axis_names
 
 _READ = 1024
 """Constants of fewer numbers may be shapes and axes, which shape inference needs to know."""
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ortolan.types import Array, TensorSpec
-    from ortolan_convert.reference.probes import Probes
+    from ortolan_convert.networks.reference.probes import Probes
 
     Tensors = Mapping[str, Array]
     Shape = tuple[int | str, ...]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from ortolan.types import Fidelity
     from ortolan_convert.graph import BuiltModel
     from ortolan_convert.parity import Answers, Comparison
-    from ortolan_convert.questions import Questions
     from ortolan_convert.request import Progress
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
+    from ortolan_convert.text.questions import Questions
 
 
 class Stored(Protocol):

@@ -16,28 +16,28 @@ from ortolan.errors import OrtolanError, StorageError, UsageError
 from ortolan.tasks import is_experimental
 from ortolan.tasks.golden import fidelity
 from ortolan.types import SessionConfig
-from ortolan_convert.free_dims import sizes_seen
 from ortolan_convert.gate import too_few
-from ortolan_convert.network_exam import NetworkExam, answered_twice, asked, difference
-from ortolan_convert.network_golden import GOLDEN, golden_files
-from ortolan_convert.network_inputs import inputs_of
-from ortolan_convert.network_variants import Made, Tried, sample_rows, try_variants
+from ortolan_convert.networks.exam import NetworkExam, answered_twice, asked, difference
+from ortolan_convert.networks.free_dims import sizes_seen
+from ortolan_convert.networks.golden import GOLDEN, golden_files
+from ortolan_convert.networks.inputs import inputs_of
+from ortolan_convert.networks.reference.oldest import oldest
+from ortolan_convert.networks.reference.refine import check, for_passes, no_variants, refined
+from ortolan_convert.networks.variants import Made, Tried, sample_rows, try_variants
+from ortolan_convert.networks.weight_file import MODEL
 from ortolan_convert.provenance import package_name, provenance_of, source_of
-from ortolan_convert.reference.oldest import oldest
-from ortolan_convert.reference.refine import check, for_passes, no_variants, refined
 from ortolan_convert.report import EXPERIMENTAL, ConversionReport
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.onnx_file import read_onnx
 from ortolan_convert.task_config import task_config
-from ortolan_convert.weight_file import MODEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ortolan.bundle.manifest import Provenance
     from ortolan.types import Array
-    from ortolan_convert.network import NetworkSource
-    from ortolan_convert.reference.refine import Reference
+    from ortolan_convert.networks.reference.refine import Reference
+    from ortolan_convert.networks.source import NetworkSource
     from ortolan_convert.request import Request
     from ortolan_convert.sources.onnx_file import OnnxSource
     from ortolan_convert.task_config import TaskConfig

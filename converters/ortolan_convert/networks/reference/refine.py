@@ -15,22 +15,22 @@ from ortolan.errors import ModelFileError, SessionError
 from ortolan.types import SessionConfig
 from ortolan_convert.graph import OPSET
 from ortolan_convert.messages import words
+from ortolan_convert.networks.reference.declared import with_shapes_seen
+from ortolan_convert.networks.reference.probes import ANOTHER_OPSET, SAME, probed
+from ortolan_convert.networks.reference.quantized import already_smaller
+from ortolan_convert.networks.reference.simplify import simplified
+from ortolan_convert.networks.reference.soundness import check_ends, check_operators, check_weights, objections
+from ortolan_convert.networks.reference.versions import at_supported_version, opset_of
+from ortolan_convert.networks.weight_file import BESIDE, weight_bytes, write_files
 from ortolan_convert.passes.quantizing import SMALLEST, graphs, is_large, lift_constants, nodes
-from ortolan_convert.reference.declared import with_shapes_seen
-from ortolan_convert.reference.probes import ANOTHER_OPSET, SAME, probed
-from ortolan_convert.reference.quantized import already_smaller
-from ortolan_convert.reference.simplify import simplified
-from ortolan_convert.reference.soundness import check_ends, check_operators, check_weights, objections
-from ortolan_convert.reference.versions import at_supported_version, opset_of
 from ortolan_convert.sources.onnx_file import read_onnx
-from ortolan_convert.weight_file import BESIDE, weight_bytes, write_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from ortolan.types import Array
-    from ortolan_convert.reference.probes import Probes
+    from ortolan_convert.networks.reference.probes import Probes
     from ortolan_convert.request import Progress
     from ortolan_convert.sources.onnx_file import OnnxSource
 
