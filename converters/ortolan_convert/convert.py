@@ -170,5 +170,4 @@ def _typed_errors(request: Request) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{paths}: cannot be converted: {error.strerror or error}; nothing was written") from error
     except Exception as error:
-        reason = one_line(error)
-        raise ConversionError(f"{paths}: damaged, or outside what is supported ({reason:.300})") from error
+        raise ConversionError(f"{paths}: damaged, or outside what is supported ({one_line(error)})") from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
-from ortolan_convert.messages import one_line
+from ortolan_convert.messages import one_line, words
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
 from ortolan_convert.sources.first_read import read_apart
@@ -128,7 +128,7 @@ def read_table_model(request: Request) -> TableSource:
     try:
         booster = lightgbm.Booster(model_str=without_tail(data.decode()))
     except (lightgbm.basic.LightGBMError, ValueError) as error:
-        raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {error}") from None
+        raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {words(error)}") from None
     outputs = model.trees.outputs
     return TableSource(
         framework="lightgbm",

@@ -38,7 +38,6 @@ OPERATORS = frozenset(
 )
 """Operators that quantize or take quantized tensors, beside those that begin with ``QLinear``."""
 INTEGERS = frozenset((TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4))
-HALVES = frozenset((TensorProto.FLOAT16, TensorProto.BFLOAT16))
 _NAMES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16", TensorProto.DOUBLE: "float64"}
 _HALF_OF_ALL = 0.5
 _SHOWN = 3

@@ -53,6 +53,5 @@ def facts_of(path: Path, kind: Kind) -> Facts:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
-        reason = one_line(error)
-        raise ConversionError(f"{path}: damaged or cut short, it cannot be looked into ({reason:.200})") from error
+        raise ConversionError(f"{path}: damaged or cut short, it cannot be looked into ({one_line(error)})") from error
     return facts

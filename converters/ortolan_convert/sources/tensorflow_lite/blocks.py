@@ -12,6 +12,8 @@ from ortolan_convert.sources.tensorflow_lite.arrangement import END
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from ortolan_convert.sources.tensorflow_lite.elementwise import Convert
     from ortolan_convert.sources.tensorflow_lite.file import Operator
     from ortolan_convert.sources.tensorflow_lite.graph import LiteGraph
@@ -29,11 +31,8 @@ def _space_to_batch(graph: LiteGraph, operator: Operator) -> None:
     the front. The same for sequences, of one axis.
     """
     source = operator.inputs[0]
-    blocks = [int(size) for size in graph.need(operator, 1).reshape(-1)]
-    pads = graph.need(operator, 2).astype(np.int64).reshape(-1, 2)
+    blocks, pads = _blocks_and_edges(graph, operator)
     rank, count = graph.rank(source), len(blocks)
-    if len(pads) != count or rank < count + 1 or min(blocks, default=0) < 1:
-        raise graph.refuse(operator, f"blocks {blocks} of an input of {rank} axes")
     around = np.zeros((2, rank), np.int64)
     around[:, 1 : 1 + count] = pads.T
     x = graph.node("Pad", graph.value(source), graph.constant(around.reshape(-1)))
@@ -56,11 +55,8 @@ def _space_to_batch(graph: LiteGraph, operator: Operator) -> None:
 def _batch_to_space(graph: LiteGraph, operator: Operator) -> None:
     """The way back: blocks from the batch axis into the image, and the edges cut off."""
     source = operator.inputs[0]
-    blocks = [int(size) for size in graph.need(operator, 1).reshape(-1)]
-    cut = graph.need(operator, 2).astype(np.int64).reshape(-1, 2)
+    blocks, cut = _blocks_and_edges(graph, operator)
     rank, count = graph.rank(source), len(blocks)
-    if len(cut) != count or rank < count + 1 or min(blocks, default=0) < 1:
-        raise graph.refuse(operator, f"blocks {blocks} of an input of {rank} axes")
     x = graph.value(source)
     sizes = graph.node("Shape", x)
     rest = graph.node("Slice", sizes, graph.constant([1], "int64"), graph.constant([END], "int64"))
@@ -78,6 +74,16 @@ def _batch_to_space(graph: LiteGraph, operator: Operator) -> None:
     ends = np.where(cut[:, 1] == 0, END, -cut[:, 1])
     limits = graph.constant(cut[:, 0]), graph.constant(ends), graph.constant(list(range(1, 1 + count)), "int64")
     graph.set(operator.outputs[0], graph.node("Slice", x, *limits))
+
+
+def _blocks_and_edges(graph: LiteGraph, operator: Operator) -> tuple[list[int], NDArray[np.int64]]:
+    """Size of a block along each axis, and int64 [axes, 2], what is padded or cut off on both sides."""
+    blocks = [int(size) for size in graph.need(operator, 1).reshape(-1)]
+    edges = graph.need(operator, 2).astype(np.int64).reshape(-1, 2)
+    rank = graph.rank(operator.inputs[0])
+    if len(edges) != len(blocks) or rank < len(blocks) + 1 or min(blocks, default=0) < 1:
+        raise graph.refuse(operator, f"blocks {blocks} of an input of {rank} axes")
+    return blocks, edges
 
 
 def _one_place(graph: LiteGraph, place: int) -> tuple[str, str]:
