@@ -13,7 +13,7 @@ import ortolan
 from ortolan.types import Polynomial
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -26,7 +26,7 @@ IR_VERSION = 10
 FLOOR = "1.20.0"
 """The oldest onnxruntime that runs these graphs."""
 
-DType = Literal["float16", "float32", "float64", "int8", "int64", "bool", "object"]
+DType = Literal["float16", "float32", "float64", "int8", "int32", "int64", "bool", "object"]
 """numpy's names; strings are ``object``."""
 ML = "ai.onnx.ml"
 """Domain of the operators of classical machine learning."""
@@ -50,14 +50,16 @@ class BuiltModel:
     Args:
         data: the file's bytes.
         weight_bytes: bytes of all constants, and of trees.
-        macs: multiply-accumulates of one run.
+        macs: multiply-accumulates of one run; a comparison of a tree counts as one.
         activation_bytes: bytes of tensors alive at the worst moment of a run, inputs included.
+        one_apart: whether a single row takes another way through the graph than several.
     """
 
     data: bytes = field(repr=False)
     weight_bytes: int
     macs: Polynomial
     activation_bytes: Polynomial
+    one_apart: bool = False
 
 
 @dataclass(slots=True)
@@ -75,6 +77,7 @@ class GraphBuilder:
     _outputs: list[Value] = field(default_factory=list)
     _constants: dict[str, NDArray[Any]] = field(default_factory=dict)
     _macs: list[tuple[float, tuple[str, ...]]] = field(default_factory=list)
+    _inside: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
 
     def input(self, name: str, dtype: DType, shape: tuple[int | str, ...]) -> Value:
         """Declare an input of the model."""
@@ -113,7 +116,8 @@ class GraphBuilder:
         **attributes: Any,
     ) -> Value:
         """Add a node with one output, whose shape and type default to those of the first input."""
-        output = Value(f"{operator.lower()}_{len(self._nodes)}", dtype or inputs[0].dtype, shape or inputs[0].shape)
+        number = len(self._nodes) + sum(map(len, self._inside.values()))
+        output = Value(f"{operator.lower()}_{number}", dtype or inputs[0].dtype, shape or inputs[0].shape)
         node = helper.make_node(
             operator, [value.name for value in inputs], [output.name], output.name, domain=domain or None
         )
@@ -123,6 +127,39 @@ class GraphBuilder:
         if operator == "MatMul":
             self._macs.append(_product((*output.shape, inputs[0].shape[-1])))
         return output
+
+    def takes(self, *counts: int | str) -> None:
+        """Count the work of a node that is no matrix product: the product of these, in multiply-accumulates."""
+        self._macs.append(_product(counts))
+
+    def one_or_more(self, rows: Value, one: Callable[[], Value], more: Callable[[], Value]) -> Value:
+        """Two ways to the same numbers: for a batch of one row, and for any other.
+
+        Args:
+            rows: its first axis counts them.
+            one: adds the nodes for one row; gives [1, n].
+            more: adds those for several; gives [batch, n] in the same type.
+        """
+        count = self.node("Shape", rows, shape=(1,), dtype="int64", end=1)
+        alone = self.node("Equal", count, self.constant(np.array([1])), shape=(1,), dtype="bool")
+        _, then_branch = self._branch(one, f"{alone.name}_one")
+        found, else_branch = self._branch(more, f"{alone.name}_more")
+        shape = (rows.shape[0], *found.shape[1:])
+        return self.node("If", alone, shape=shape, dtype=found.dtype, then_branch=then_branch, else_branch=else_branch)
+
+    def _branch(self, add: Callable[[], Value], name: str) -> tuple[Value, onnx.GraphProto]:
+        """The nodes that ``add`` adds, as a graph of their own; its constants stay outside."""
+        start = len(self._nodes)
+        value = add()
+        self._inside[name] = self._nodes[start:]
+        del self._nodes[start:]
+        return value, helper.make_graph(self._inside[name], name, [], [_declare(value)])
+
+    def _everything(self) -> Iterator[onnx.NodeProto]:
+        """All nodes, those of branches too."""
+        yield from self._nodes
+        for nodes in self._inside.values():
+            yield from nodes
 
     def top(self, value: Value, count: int, *, largest: bool) -> tuple[Value, Value]:
         """The largest or smallest of each row of [batch, n] in order, and int64 their columns: [batch, count] each."""
@@ -172,7 +209,7 @@ class GraphBuilder:
             graph,
             opset_imports=[
                 helper.make_opsetid("", OPSET),
-                *([helper.make_opsetid(ML, ML_OPSET)] if any(node.domain == ML for node in self._nodes) else []),
+                *([helper.make_opsetid(ML, ML_OPSET)] if any(node.domain == ML for node in self._everything()) else []),
             ],
             ir_version=IR_VERSION,
             producer_name="ortolan",
@@ -182,22 +219,38 @@ class GraphBuilder:
         return BuiltModel(
             data=model.SerializeToString(deterministic=True),
             weight_bytes=sum(array.nbytes for array in self._constants.values())
-            + sum(node.ByteSize() for node in self._nodes if node.domain == ML and node.op_type in HOLDS_WEIGHTS),
+            + sum(
+                node.ByteSize() for node in self._everything() if node.domain == ML and node.op_type in HOLDS_WEIGHTS
+            ),
             macs=_collect(self._macs),
             activation_bytes=self._liveness(nominal),
+            one_apart=bool(self._inside),
         )
 
     def _liveness(self, nominal: Mapping[str, int]) -> Polynomial:
-        last = {name: index for index, node in enumerate(self._nodes) for name in node.input}
+        inside = [_branches(node) for node in self._nodes]
+        last = {
+            name: index
+            for index, node in enumerate(self._nodes)
+            for one in (node, *inside[index])
+            for name in one.input
+        }
         last |= {value.name: len(self._nodes) for value in (*self._inputs, *self._outputs)}
         alive = [value.name for value in self._inputs]
         worst = Polynomial(())
         for index, node in enumerate(self._nodes):
             alive.extend(node.output)
-            here = _collect([_bytes(self._values[name]) for name in alive])
+            # Of branches all values at once: a bound, and little beside the rest.
+            within = [name for one in inside[index] for name in one.output]
+            here = _collect([_bytes(self._values[name]) for name in (*alive, *within)])
             worst = max(worst, here, key=lambda cost: cost.at(nominal))
             alive = [name for name in alive if last.get(name, -1) > index]
         return worst
+
+
+def _branches(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes of the graphs within a node."""
+    return [inner for attribute in node.attribute if attribute.HasField("g") for inner in attribute.g.node]
 
 
 def _declare(value: Value) -> onnx.ValueInfoProto:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def run_model(
-    model: bytes, task: TaskSpec, assets: Mapping[str, bytes], inputs: Sequence[Any]
+    model: bytes, task: TaskSpec, assets: Mapping[str, bytes], inputs: Sequence[Any], *, one_by_one: bool = False
 ) -> dict[str, NDArray[Any]]:
     """A model's outputs for many inputs, through the runtime's own encoding and session.
 
@@ -34,6 +34,7 @@ def run_model(
         task: name and configuration.
         assets: by path below ``assets/``.
         inputs: what the task takes, at least one.
+        one_by_one: run each on its own rather than all together.
 
     Returns:
         float64 [n, C] by name, in the order of the inputs; strings as objects.
@@ -42,8 +43,9 @@ def run_model(
     with _as_file(model) as path, closing(open_session(path, SessionConfig())) as session:
         module, name = TASKS[task.name].split(":")
         runner = getattr(import_module(module), name).open(task, {"model": session}, assets.__getitem__)
-        for encoded in runner.encode(inputs):
-            rows = list(encoded.rows)
+        parts = ((i, inputs[i : i + 1]) for i in range(len(inputs))) if one_by_one else [(0, inputs)]
+        for start, encoded in ((start, encoded) for start, part in parts for encoded in runner.encode(part)):
+            rows = [start + row for row in encoded.rows]
             for name, values in session.run(encoded.feeds).items():
                 dtype = np.float64 if values.dtype.kind in "fiub" else object
                 whole = found.setdefault(name, np.zeros((len(inputs), *values.shape[1:]), dtype))

@@ -79,6 +79,9 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
     rows = as_lists(exam.rows, source.columns)
     comparison = compared(source, exam.answers, run_model(model.data, task, source.assets, rows))
     gate_rows(exam.answers, comparison, rows, source.labels)
+    if model.one_apart:
+        alone = run_model(model.data, task, source.assets, rows, one_by_one=True)
+        gate_rows(exam.answers, compared(source, exam.answers, alone), rows, source.labels)
     measured = fidelity(comparison, count=exam.count, metric=METRICS[source.task], inputs=exam.origin)
     say("writing the bundle")
     sources = [source_of(path) for path, _ in request.artifacts]

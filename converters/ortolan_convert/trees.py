@@ -69,6 +69,14 @@ class Trees:
         """What a column is compared with, ascending."""
         return np.unique(self.threshold[self.feature == feature])
 
+    def comparisons(self) -> int:
+        """Most comparisons that a row takes: the depths of all trees."""
+        count, level = 0, self.roots()
+        while len(level := level[self.feature[level] != LEAF]):
+            count += len(np.unique(self.tree[level]))
+            level = np.concatenate([self.left[level], self.right[level]])
+        return count
+
     def sums(self, graph: GraphBuilder, features: Value, mixed: NDArray[Any] | None = None) -> Value:
         """Add the trees' nodes; gives the sums to about 1e-14 of the largest that is possible.
 
@@ -90,7 +98,7 @@ class Trees:
         pairs = graph.constant(np.tile(mixed, (2, 1)))
         return graph.node("MatMul", both, pairs, shape=(features.shape[0], mixed.shape[1]))
 
-    def rounded_sums(self, graph: GraphBuilder, features: Value, mixed: NDArray[Any] | None = None) -> Value:
+    def rounded_sums(self, graph: GraphBuilder, features: Value) -> Value:
         """Add the trees' nodes; gives the sums rounded to float32, which keeps their sign.
 
         Twice as fast as :meth:`sums` where there are a thousand trees: onnxruntime keeps the value of a leaf that has
@@ -99,10 +107,9 @@ class Trees:
         Args:
             graph: to add to.
             features: float64 [batch, columns].
-            mixed: float64 [outputs, m], to multiply the sums with.
 
         Returns:
-            float64 [batch, outputs], or [batch, m].
+            float64 [batch, outputs].
         """
         leaves = self.feature == LEAF
         columns = self.output[self.tree, None] + np.arange(self.values.shape[1])
@@ -112,10 +119,7 @@ class Trees:
             weight=self.values[leaves].ravel(),
             base=self.base,
         )
-        found = graph.cast(_ensemble(self, graph, features, targets), "float64")
-        if mixed is None:
-            return found
-        return graph.node("MatMul", found, graph.constant(mixed), shape=(features.shape[0], mixed.shape[1]))
+        return graph.cast(_ensemble(self, graph, features, targets), "float64")
 
     def float32_sums(self, graph: GraphBuilder, features: Value) -> Value:
         """Add the trees' nodes; gives the sums as XGBoost makes them, equal bit for bit.
@@ -247,6 +251,7 @@ def _ensemble(trees: Trees, graph: GraphBuilder, features: Value, targets: _Targ
         return np.concatenate([np.full(extra, of_base, values.dtype), values])
 
     weights = np.concatenate([targets.base[bases], targets.weight])
+    graph.takes(features.shape[0], trees.comparisons())
     return graph.node(
         "TreeEnsembleRegressor",
         features,

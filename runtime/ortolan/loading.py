@@ -162,6 +162,7 @@ def _load_bundle(
 
 def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | None, compared: frozenset[str]) -> Model:
     """The model that a plan describes; the last three arguments are what ``plan_for`` gives."""
+    from ortolan.choose.cost import usual_threads
     from ortolan.engine import open_session
     from ortolan.engine.opening_ahead import OpeningSessions
     from ortolan.tasks import open_task
@@ -177,6 +178,7 @@ def _open(bundle: Bundle, kind: type[Model], plan: Plan, predicted_peak: int | N
             min_onnxruntime=chosen.info.min_onnxruntime,
             digest=manifest.variant_digest(chosen),
             fixed_shapes=kind.fixed_shapes,
+            usual_threads=usual_threads(manifest, chosen),
         )
     with ExitStack() as stack:
         opening = OpeningSessions(openers)

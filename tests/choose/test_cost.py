@@ -198,3 +198,30 @@ def test_scaling_keeps_ratios() -> None:
 
     assert moved.middle == pytest.approx(0.020)
     assert moved.high / moved.low == pytest.approx(cost.SCALED_SPREAD**2)
+
+
+@pytest.mark.parametrize(
+    ("task", "macs", "rows", "threads"),
+    [
+        ("tabular-classification", 300, 1, 1),
+        ("tabular-regression", cost.FEW_MACS - 1, 1, 1),
+        ("tabular-regression", cost.FEW_MACS, 1, None),
+        ("tabular-regression", 300, 64, None),
+        ("tabular-classification", 0, 1, None),
+        ("tabular-classification", None, 1, None),
+        ("text-classification", 300, 1, None),
+    ],
+)
+def test_a_row_of_little_work_gets_one_thread(
+    manifest: Callable[..., Manifest],
+    info: Callable[..., VariantInfo],
+    task: str,
+    macs: int | None,
+    rows: int,
+    threads: int | None,
+) -> None:
+    """Of tables only, in runs of the usual size, and where the work is known."""
+    work = None if macs is None else Polynomial(((macs, ("batch",)),))
+    bundle = manifest(fp32=info(macs=work))
+    bundle = replace(bundle, task=replace(bundle.task, name=task), dims={"batch": rows})
+    assert cost.usual_threads(bundle, bundle.variant("fp32")) == threads

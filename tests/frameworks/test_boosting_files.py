@@ -60,6 +60,13 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[Any, Any], str]] = {
     "lightgbm, categories": (lambda: lightgbm.LGBMRegressor(n_estimators=9, verbose=-1), _mixed(), "txt"),
     "catboost": (lambda: catboost.CatBoostClassifier(nan_mode="Max", **QUIET), HOLES, "cbm"),
     "catboost, iris": (lambda: catboost.CatBoostClassifier(**QUIET), IRIS, "cbm"),
+    "catboost, many trees": (lambda: catboost.CatBoostClassifier(**QUIET | {"iterations": 350}), HOLES, "cbm"),
+    "catboost, many trees, iris": (lambda: catboost.CatBoostClassifier(**QUIET | {"iterations": 500}), IRIS, "cbm"),
+    "catboost, many trees, regression": (
+        lambda: catboost.CatBoostRegressor(**QUIET | {"iterations": 350}),
+        DIABETES,
+        "cbm",
+    ),
     "catboost, lossguide": (lambda: catboost.CatBoostRegressor(grow_policy="Lossguide", **QUIET), DIABETES, "cbm"),
 }
 
@@ -96,6 +103,24 @@ def test_it_answers_as_its_library_does(name: str, tmp_path: Path) -> None:
     expected = source.ask(rows)
     for key, numbers in expected.numbers.items():
         np.testing.assert_allclose(outputs[key], numbers, rtol=1e-6, atol=1e-7)
+    if source.labels:
+        np.testing.assert_array_equal(outputs["probabilities"].argmax(axis=1), expected.labels)
+
+
+@pytest.mark.parametrize(
+    "name", ["catboost, many trees", "catboost, many trees, iris", "catboost, many trees, regression"]
+)
+def test_one_row_takes_another_way_to_the_same_answers(name: str, tmp_path: Path) -> None:
+    """Many symmetric trees are not walked down for a single row."""
+    _, path = _saved(name, tmp_path)
+    source = _read(path)
+    rows = made_up_rows(source.columns, 1000)
+    built, task = build_table(source)
+    assert built.one_apart
+    outputs = run_model(built.data, task, {}, as_lists(rows, source.columns), one_by_one=True)
+    expected = source.ask(rows)
+    for key, numbers in expected.numbers.items():
+        np.testing.assert_allclose(outputs[key], numbers, rtol=1e-9, atol=1e-12)
     if source.labels:
         np.testing.assert_array_equal(outputs["probabilities"].argmax(axis=1), expected.labels)
 

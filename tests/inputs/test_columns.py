@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -436,3 +437,68 @@ def test_lines_that_are_none(tmp_path: Path, content: str, message: str) -> None
     with pytest.raises(InputError, match=message) as raised:
         read_table(path, special())
     assert str(path) in str(raised.value)
+
+
+@given(
+    row=st.lists(
+        st.one_of(
+            st.floats(),
+            st.integers(-(2**70), 2**70),
+            st.booleans(),
+            st.none(),
+            st.floats(width=32).map(np.float32),
+            st.floats().map(np.float64),
+            st.sampled_from([2**53, 2**53 + 1, 1e38, 3.5e38, -1e39, 10**400]),
+        ),
+        min_size=3,
+        max_size=3,
+    ),
+    dtype=st.sampled_from(["float32", "float64", "int64"]),
+    cast=st.sampled_from(["exact", "round"]),
+    missing=st.sampled_from(["allow", "refuse"]),
+    infinite=st.sampled_from(["allow", "refuse"]),
+)
+def test_what_is_checked_at_once_is_what_is_checked_one_by_one(
+    row: list[Any], dtype: str, cast: str, missing: str, infinite: str
+) -> None:
+    """A row of plain numbers gives the tensor or the fault that its numbers give one after the other."""
+    allowed = {"missing": missing, "infinite": infinite} if dtype.startswith("float") else {}
+    columns = matrix(dtype, cast=cast, **allowed)
+    try:
+        with patch("ortolan.inputs.columns._PLAIN", set()):
+            expected = columns.one(row)["X"]
+    except InputError as fault:
+        with pytest.raises(InputError) as raised:
+            columns.one(row)
+        assert str(raised.value) == str(fault)
+    else:
+        for form in (row, tuple(row), dict(zip(NAMES, row, strict=True))):
+            (tensor,) = columns.one(form).values()
+            assert tensor.dtype == dtype
+            np.testing.assert_array_equal(tensor, expected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_fault_shows_wherever_it_stands(dtype: str) -> None:
+    """One number that may not be there among many, in lists and in arrays, without a warning."""
+    names = [f"x{i}" for i in range(40)]
+    columns = Columns.open(
+        {"input": "X", "cast": "round", "features": names}, [TensorSpec("X", dtype, (None, 40))], "c"
+    )
+    numbers = np.linspace(-3, 1e15, 40)
+    np.testing.assert_array_equal(columns.one(numbers.tolist())["X"], numbers.astype(dtype)[None])
+    for fault in (math.nan, math.inf, -math.inf, 10**400):
+        for place in (0, 21, 39):
+            row = numbers.tolist()
+            row[place] = fault
+            for form in (row, np.array(row), np.array(row, np.float32)) if isinstance(fault, float) else (row,):
+                with pytest.raises(InputError, match=f"feature 'x{place}': expected a"):
+                    columns.one(form)
+
+
+def test_an_array_that_is_given_is_not_the_tensor() -> None:
+    """Whoever writes to it afterwards changes nothing."""
+    row = np.array([1.0, 2.0, 3.0])
+    tensor = matrix("float64").one(row)["X"]
+    row[:] = 9
+    assert tensor.tolist() == [[1.0, 2.0, 3.0]]

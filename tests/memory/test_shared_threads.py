@@ -49,6 +49,20 @@ def tasks() -> int:
 
 
 @pytest.mark.usefixtures("four_cores")
+@pytest.mark.parametrize(("asked", "own"), [(None, 0), (3, 2)])
+def test_a_model_may_have_a_number_that_suits_it(
+    layers: Callable[..., object], saved: Callable[..., Path], asked: int | None, own: int
+) -> None:
+    """It takes the place of all processors, and not of a number that is asked for."""
+    before = tasks()
+    session = open_session(saved(layers(2, 64)), SessionConfig(threads=asked), usual_threads=1)
+    assert tasks() == before + own
+    assert session.notes == ()
+    assert session.config.threads == asked
+    session.close()
+
+
+@pytest.mark.usefixtures("four_cores")
 def test_a_second_model_gets_half_of_the_threads(opened: Callable[..., OrtSession]) -> None:
     """The first has all processors; the threads are not doubled, and the second says what it got and what may help."""
     before = tasks()

@@ -14,11 +14,12 @@ import numpy as np
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
-from ortolan_convert.sources.catboost_trees import read_columns, read_trees
+from ortolan_convert.sources.catboost_trees import read_columns, read_symmetric, read_trees
 from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
+from ortolan_convert.symmetric_trees import is_worth_while, sums_of_one
 from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, sigmoid, softmax
+from ortolan_convert.tree_answers import BOTH_SIDES, largest, sigmoid, softmax
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
+    from ortolan_convert.symmetric_trees import SymmetricTree
     from ortolan_convert.trees import Trees
 
 _READS = """
@@ -68,6 +70,7 @@ class CatBoostModel:
         labels: of a classifier.
         border: score above which a binary classifier answers with its second class.
         trees: over ``table``'s columns.
+        symmetric: the same trees, if they are symmetric; else none.
         table: the columns.
     """
 
@@ -75,24 +78,33 @@ class CatBoostModel:
     labels: tuple[Label, ...]
     border: float
     trees: Trees
+    symmetric: tuple[SymmetricTree, ...]
     table: BoostingTable
 
     def build(self, graph: GraphBuilder, x: Value) -> Mapping[str, Value]:
         """Add the nodes; gives the outputs by name."""
+        sums = self._sums(graph, x)
         if self.kind == "binary":
-            both = self.trees.rounded_sums(graph, x, BOTH_SIDES)
-            found = {"probabilities": logistic(graph, both)}
+            # The logistic function is the softmax of the halves.
+            halves = graph.node("MatMul", sums, graph.constant(BOTH_SIDES / 2), shape=(x.shape[0], 2))
+            found = {"probabilities": softmax(graph, halves)}
             if self.border:
-                shifted = graph.node("Add", both, graph.constant(np.array([self.border, -self.border])))
+                shifted = graph.node("Add", halves, graph.constant(np.array([self.border, -self.border]) / 2))
                 found["label"] = largest(graph, shifted)
             return found
-        if self.trees.outputs == 1:
-            sums = self.trees.rounded_sums(graph, x)
-        else:
-            sums = self.trees.sums(graph, x)
         if self.kind in ("softmax", "one-vs-all"):
             return {"probabilities": softmax(graph, sums) if self.kind == "softmax" else sigmoid(graph, sums)}
         return {"values": graph.node("Exp", sums) if self.kind == "exponential" else sums}
+
+    def _sums(self, graph: GraphBuilder, x: Value) -> Value:
+        """float64 [batch, outputs]."""
+
+        def walked() -> Value:
+            return self.trees.rounded_sums(graph, x) if self.trees.outputs == 1 else self.trees.sums(graph, x)
+
+        if not is_worth_while(self.symmetric):
+            return walked()
+        return graph.one_or_more(x, lambda: sums_of_one(graph, x, self.symmetric, self.trees.base), walked)
 
     def answers(self, model: Any, x: NDArray[Any]) -> Answers:
         """The library's answers to rows."""
@@ -204,4 +216,6 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
     if kind == "binary":
         share = float(dict(library.get_metadata().items()).get("binclass_probability_threshold", "0.5"))
         border = float(np.log(share) - np.log1p(-share)) if 0 < share < 1 else 0.0
-    return CatBoostModel(kind=kind, labels=labels, border=border, trees=trees, table=table)
+    return CatBoostModel(
+        kind=kind, labels=labels, border=border, trees=trees, symmetric=read_symmetric(content), table=table
+    )

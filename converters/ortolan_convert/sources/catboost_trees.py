@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
+from ortolan_convert.symmetric_trees import SymmetricTree
 from ortolan_convert.tree_joining import Tree, joined
 from ortolan_convert.tree_splits import at_most_in_float32
 
@@ -31,6 +32,27 @@ def read_columns(features: Mapping[str, Any]) -> tuple[str, ...]:
         if not 0 <= index < len(found) or found[index]:
             raise ValueError(f"column {index} of {len(found)}")
         found[index] = one.get("feature_id") or f"x{index}"
+    return tuple(found)
+
+
+def read_symmetric(content: Mapping[str, Any]) -> tuple[SymmetricTree, ...]:
+    """The trees of a model that `read_trees` has read, if all are symmetric and NaN fails every question; else none."""
+    floats = content["features_info"]["float_features"]
+    if "oblivious_trees" not in content or any(one.get("nan_value_treatment") == "AsTrue" for one in floats):
+        return ()
+    columns = np.array([one["flat_feature_index"] for one in floats], np.int64)
+    scale, bias = content["scale_and_bias"]
+    found = []
+    for stored in content["oblivious_trees"]:
+        splits = [_split(one, columns) for one in stored["splits"]]
+        leaves = np.asarray(stored["leaf_values"], np.float64).reshape(1 << len(splits), np.size(bias))
+        found.append(
+            SymmetricTree(
+                feature=columns[[one for one, _ in splits]],
+                threshold=at_most_in_float32(np.array([one for _, one in splits])),
+                values=leaves * scale,
+            )
+        )
     return tuple(found)
 
 

@@ -62,7 +62,7 @@ class VariantInfo:
             out by them. Its fidelity was found on the CPU provider; on others it is for the golden samples to tell.
         min_onnxruntime: oldest version that runs it, e.g. ``"1.20.0"``.
         weight_bytes: bytes of all initializers.
-        macs: multiply-accumulates of one run; None if unknown.
+        macs: multiply-accumulates of one run; None if unknown. A comparison of a decision tree counts as one.
         activation_bytes: peak bytes of intermediate tensors that are alive at once; None if unknown.
         cpu_features: flags the processor must have, as in ``/proc/cpuinfo``.
         fidelity: how far its answers are from the source's.

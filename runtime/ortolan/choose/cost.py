@@ -71,6 +71,15 @@ PARALLEL_SHARE = 0.75
 """What each further core adds, where the work is large enough to be shared."""
 SHARED_MACS = 2e6
 """Work below that many multiply-accumulates stays on one core: waking another takes longer."""
+FEW_MACS = 4000
+"""A row of a table that takes fewer is answered by one thread.
+
+onnxruntime shares more than 80 trees among its threads even for one row, and waking one takes as long as hundreds of
+comparisons. Measured on two x86-64 cores (onnxruntime 1.32, medians of nine ensembles): one row of 300 to 1500
+comparisons took 1.2 to 1.5 times as long with two threads, a batch of 1000 up to 1.15 times as long with one, since
+most of its time is Python's. One row of 6000 took 1.05 to 1.1 times as long with two, a batch 1.6 times as long with
+one.
+"""
 UNKNOWN_ACTIVATION_BYTES = 12 * 2**20
 """Taken for activations that nobody knows, at least;"""
 UNKNOWN_ACTIVATION_SHARE = 0.25
@@ -159,6 +168,17 @@ def provider_rates(profile: Profile, provider: str) -> Rates:
         if name in known:
             return known[name]
     raise UnknownNameError("provider", provider, known)
+
+
+def usual_threads(manifest: Manifest, variant: Variant) -> int | None:
+    """Threads of a session for which no number is asked: of runs of the usual sizes; None for what the process may use.
+
+    Of 0 multiply-accumulates there may be other work that nobody counted.
+    """
+    macs = variant.info.macs
+    if macs is None or not manifest.task.name.startswith("tabular-"):
+        return None
+    return 1 if 0 < macs.at(manifest.dims) < FEW_MACS else None
 
 
 def scaled(measured: float, there: Interval, here: Interval, *, noisy: bool = False) -> Interval:

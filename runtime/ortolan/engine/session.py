@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -39,6 +40,7 @@ def open_session(
     min_onnxruntime: str = "1.20.0",
     digest: str | None = None,
     fixed_shapes: bool = False,
+    usual_threads: int | None = None,
 ) -> OrtSession:
     """Load an ONNX file.
 
@@ -51,6 +53,8 @@ def open_session(
         min_onnxruntime: oldest onnxruntime that can run the file.
         digest: sha256 of the model's content if it is known, for compiled engines that are kept.
         fixed_shapes: whether all runs have inputs of the same shapes: memory is then laid out once for all of them.
+        usual_threads: how many threads suit the model where ``config`` asks for no number; None for what the process
+            may use.
 
     Raises:
         MissingPackageError: no onnxruntime is installed.
@@ -65,10 +69,11 @@ def open_session(
     provider, best_effort = parse(config.provider)
     path = os.fspath(model_path)
     asked = replace(config, provider=provider.name)
+    opened = partial(_open, path, digest=digest, fixed_shapes=fixed_shapes, usual_threads=usual_threads)
     if not best_effort:
-        return _open(path, asked, provider, strict=True, digest=digest, fixed_shapes=fixed_shapes)
+        return opened(asked, provider, strict=True)
     try:
-        return _open(path, asked, provider, strict=False, digest=digest, fixed_shapes=fixed_shapes)
+        return opened(asked, provider, strict=False)
     except OrtolanError as error:
         if isinstance(error, UsageError):
             raise
@@ -76,7 +81,7 @@ def open_session(
         note = f"{provider.name} could not be used, the cpu is: {error}"
         on_cpu = replace(config, provider="cpu", provider_options=())
         cpu = PROVIDERS["cpu"]
-        return _open(path, on_cpu, cpu, strict=True, digest=digest, fixed_shapes=fixed_shapes, notes=(note,))
+        return opened(on_cpu, cpu, strict=True, notes=(note,))
 
 
 class OrtSession:
@@ -236,9 +241,11 @@ def _open(
     strict: bool,
     digest: str | None,
     fixed_shapes: bool,
+    usual_threads: int | None,
     notes: tuple[str, ...] = (),
 ) -> OrtSession:
-    usual = thread_count(config)
+    most = thread_count(config)
+    usual = most if config.threads is not None or usual_threads is None else min(most, usual_threads)
     share = sharing.take(usual, asked=config.threads is not None)
     if share.threads < usual:
         notes += (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,9 +31,12 @@ GROUP = 4096
 CELLS = 1 << 20
 """Most values of one run of several rows."""
 
+NoneType = type(None)
 _EXACT = 2**53
-"""Whole numbers below this are the same as float64."""
-_PLAIN = {int, float, bool}
+"""Whole numbers below this are the same as float64; and a float32 can be as large."""
+_PLAIN = {int, float, bool, np.float64, np.float32}
+_FEW = 256
+"""So many numbers are checked before numpy's functions have begun."""
 
 
 class Columns:
@@ -51,6 +55,7 @@ class Columns:
         """
         self.features = config.features
         self.names = tuple(feature.name for feature in config.features)
+        self._pick = itemgetter(*self.names) if len(self.names) > 1 else lambda row: (row[self.names[0]],)
         self._unused = frozenset(feature.name for feature in config.features if feature.dtype == UNUSED)
         self._cast = config.cast
         self.most_rows = config.rows or max(1, min(GROUP, CELLS // len(config.features)))
@@ -125,10 +130,11 @@ class Columns:
 
     def _values(self, row: object, at: int | None) -> Sequence[Any]:
         """The values of a row in the order of the features."""
-        if isinstance(row, Mapping):
+        # Asking whether a list is a Mapping takes as long as reading its numbers.
+        if type(row) is not list and isinstance(row, Mapping):
             try:
                 if len(row) == len(self.names):
-                    return [row[name] for name in self.names]
+                    return self._pick(row)
             except KeyError:
                 pass
             self._check_names(row, at)
@@ -186,6 +192,7 @@ class _Group:
         self.input = name
         self._places = places
         self._whole = places == list(range(len(places)))
+        self._count = len(places)
         self._features = features
         self._exact = cast == "exact"
         self._flat = flat
@@ -195,21 +202,24 @@ class _Group:
         self._may_be_infinite = np.array([feature.infinite for feature in features])
         self._known = {one.name: frozenset(one.values) for one in features if one.values is not None}
         self._limited = [(i, np.array(one.values)) for i, one in enumerate(features) if one.values is not None]
+        self._all_may_miss = bool(self._may_miss.all())
+        narrow = self._dtype == np.float32 and not self._exact
+        self._is_free = (narrow or self._dtype == np.float64) and not self._limited
 
     def encoded(self, rows: Sequence[Sequence[Any]], start: int | None) -> Array:
         """The input's tensor for rows of Python values."""
         if not self._strings:
-            cells = [row[i] for row in rows for i in self._places]
+            if len(rows) == 1 and self._whole and len(rows[0]) == self._count:
+                cells = rows[0]
+            else:
+                cells = [row[i] for row in rows for i in self._places]
             # Nearly every row is plain numbers; all of them are checked at once, and only a fault is looked for.
             kinds = set(map(type, cells))
+            if NoneType in kinds:
+                cells = [math.nan if cell is None else cell for cell in cells]
+                kinds.remove(NoneType)
             if _PLAIN.issuperset(kinds):
-                try:
-                    wide = np.array(cells, np.float64).reshape(len(rows), len(self._places))
-                except OverflowError:
-                    wide = np.full((1, 1), np.inf)
-                # Larger ints may have been rounded just now, which matters where no rounding is allowed.
-                strict = int in kinds and (self._exact or self._dtype.kind != "f")
-                found = None if strict and (np.abs(wide) >= _EXACT).any() else self._converted(wide)
+                found = self._of_plain(cells, len(rows), whole=int in kinds)
                 if found is not None:
                     return self._shaped(found)
         array = np.empty((len(rows), len(self._places)), self._dtype)
@@ -218,14 +228,41 @@ class _Group:
                 array[i, j] = self._element(row[place], feature, None if start is None else start + i)
         return self._shaped(array)
 
+    def _of_plain(self, cells: Sequence[float], rows: int, *, whole: bool) -> Array | None:
+        """The numbers of ``rows`` rows, some of them ints if ``whole``; None if one of them may not be there."""
+        try:
+            fine = self._are_fine(cells)
+            wide = np.array(cells, np.float64).reshape(rows, self._count)
+        except OverflowError:
+            return None
+        if fine:
+            return wide if wide.dtype == self._dtype else wide.astype(self._dtype)
+        # Larger ints may have been rounded just now, which matters where no rounding is allowed.
+        strict = whole and (self._exact or self._dtype.kind != "f")
+        return None if strict and (np.abs(wide) >= _EXACT).any() else self._converted(wide)
+
     def encoded_matrix(self, matrix: NDArray[Any], start: int | None) -> Array:
         """The input's tensor for an array of numbers."""
-        part = matrix if self._whole and matrix.shape[1] == len(self._places) else matrix[:, self._places]
+        part = matrix if self._whole and matrix.shape[1] == self._count else matrix[:, self._places]
         if not self._strings:
+            if part.size <= _FEW and part.dtype.kind == "f" and self._are_fine(part.ravel().tolist()):
+                return self._shaped(part.astype(self._dtype, order="C"))
             found = self._converted(part)
             if found is not None:
                 return self._shaped(found)
         return self.encoded(matrix.tolist(), start)
+
+    def _are_fine(self, numbers: Sequence[float]) -> bool:
+        """Whether a few numbers may all be there, as most are; False where only a closer look can tell.
+
+        A number that is none, or infinite, or too large shows in the length of the vector that they make.
+        """
+        if not self._is_free or len(numbers) > _FEW:
+            return False
+        length = math.hypot(*numbers)
+        if length != length and self._all_may_miss:
+            length = math.hypot(*[number for number in numbers if number == number])
+        return length < _EXACT
 
     def _converted(self, numbers: NDArray[Any]) -> Array | None:
         """The numbers in the model's dtype, C-contiguous; None if one of them may not be there."""
@@ -288,7 +325,7 @@ class _Group:
         except OverflowError:
             converted = math.inf
         if math.isinf(converted):
-            if feature.infinite and math.isinf(value):
+            if feature.infinite and value in (math.inf, -math.inf):  # isinf is for floats: an int may be larger
                 return value
             raise InputError(f"{place}expected a finite {name}, found {value!r}")
         if self._exact and converted != value:

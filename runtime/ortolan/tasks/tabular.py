@@ -34,7 +34,7 @@ from ortolan.tasks.runner import Encoded
 from ortolan.tasks.text_classification import Classification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
@@ -73,9 +73,13 @@ class TabularRunner(Generic[AnswerT]):
         self.session = session
         self.columns = columns
 
+    def answers(self, outputs: Mapping[str, Array], count: int) -> list[AnswerT]:
+        """The answers to ``count`` rows."""
+        raise NotImplementedError
+
     def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[AnswerT]:
         """The answers to the rows at ``encoded.rows``."""
-        raise NotImplementedError
+        return self.answers(outputs, len(encoded.rows))
 
     def encode(self, xs: Any) -> Iterator[Encoded]:
         """The runs that together answer all rows: a list of rows or a 2-D array."""
@@ -109,8 +113,7 @@ class TabularRunner(Generic[AnswerT]):
             InputError: wrong names, another number of values, a missing value that may not be.
             SessionError: the model failed.
         """
-        feeds = self.columns.one(x)
-        return self.decode(self.session.run(feeds, control), Encoded(feeds, [0]))[0]
+        return self.answers(self.session.run(self.columns.one(x), control), 1)[0]
 
 
 class TabularClassificationRunner(TabularRunner[Classification]):
@@ -166,33 +169,30 @@ class TabularClassificationRunner(TabularRunner[Classification]):
         return sorted(super().examples(4 * count), key=self._is_close)[:count]
 
     def _is_close(self, feeds: dict[str, Array]) -> bool:
-        answer = self.decode(self.session.run(feeds), Encoded(feeds, [0]))[0]
+        answer = self.answers(self.session.run(feeds), 1)[0]
         second, first = sorted((answer.probabilities or answer.scores).values())[-2:]
         return first - second < _CLOSE
 
-    def decode(
-        self,
-        outputs: Mapping[str, Array],
-        encoded: Encoded,  # noqa: ARG002 - part of Runner
-    ) -> list[Classification]:
-        """The answers to the rows at ``encoded.rows``."""
-        probabilities = self._rows(outputs, self._probabilities, of_one=lambda p: 1 - p)
-        scores = self._rows(outputs, self._scores, of_one=lambda s: -s)
-        deciding = probabilities if scores is None else scores
+    def answers(self, outputs: Mapping[str, Array], count: int) -> list[Classification]:  # noqa: ARG002 - outputs tell
+        """The answers to ``count`` rows."""
+        probabilities = self._rows(outputs, self._probabilities, _rest)
+        scores = self._rows(outputs, self._scores, np.negative)
+        deciding = scores if probabilities is None else probabilities
         if deciding is None:
             raise BundleError("model: neither probabilities nor scores among the outputs")
-        best = self._decided(outputs, probabilities, deciding)
-        listed = deciding.tolist()
+        best = self._decided(outputs, deciding)
         if probabilities is None:
-            return [self._answer(i, None, row) for i, row in zip(best, listed, strict=True)]
-        return [self._answer(i, p, row) for i, p, row in zip(best, probabilities.tolist(), listed, strict=True)]
+            return [Classification(b, row[b], None, row) for b, row in zip(best, self._named(scores), strict=True)]
+        likely = self._named(probabilities)
+        by_label = likely if scores is None else self._named(scores)
+        return [Classification(b, p[b], p, s) for b, p, s in zip(best, likely, by_label, strict=True)]
 
     def decide(self, row: Mapping[str, Array]) -> int:
         """Index of the label: the model's own decision if it gives one, else its largest number."""
         outputs = {name: np.asarray(value)[None] for name, value in row.items()}
-        return self._positions[self.decode(outputs, Encoded({}, [0]))[0].label]
+        return self._positions[self.answers(outputs, 1)[0].label]
 
-    def _rows(self, outputs: Mapping[str, Array], name: str | None, of_one: Any) -> Any:
+    def _rows(self, outputs: Mapping[str, Array], name: str | None, of_one: Callable[[Any], Any]) -> Any:
         """The output as [rows, labels]; a single column is the second label's, and ``of_one`` gives the first one's."""
         if name is None:
             return None
@@ -207,22 +207,20 @@ class TabularClassificationRunner(TabularRunner[Classification]):
             )
         return values
 
-    def _decided(self, outputs: Mapping[str, Array], probabilities: Any, deciding: Any) -> list[int]:
+    def _named(self, rows: Any) -> list[dict[Label, float]]:
+        """Numbers by label, of rows that `_rows` has seen to have one for each."""
+        return [dict(zip(self.labels, row)) for row in rows.tolist()]  # noqa: B905 - slower
+
+    def _decided(self, outputs: Mapping[str, Array], deciding: Any) -> list[Label]:
+        """The label of each row: the model's own decision if it gives one, else its largest number."""
         if self._label is None:
-            best: list[int] = (deciding if probabilities is None else probabilities).argmax(axis=1).tolist()
-            return best
+            return [self.labels[i] for i in deciding.argmax(axis=1).tolist()]
         found = outputs[self._label].reshape(-1).tolist()
         try:
-            return [self._positions[label] for label in found]
+            # A label of another type that is equal, such as 1.0 for 1, becomes the declared one.
+            return [self.labels[self._positions[label]] for label in found]
         except KeyError as error:
             raise BundleError(f"model: answered {error.args[0]!r}, which is none of {_CONFIG}.labels") from None
-
-    def _answer(self, best: int, probabilities: Sequence[float] | None, scores: Sequence[float]) -> Classification:
-        by_label = dict(zip(self.labels, scores, strict=True))
-        if probabilities is None:
-            return Classification(self.labels[best], scores[best], None, by_label)
-        likely = dict(zip(self.labels, probabilities, strict=True))
-        return Classification(self.labels[best], probabilities[best], likely, by_label)
 
 
 class TabularRegressionRunner(TabularRunner[Regression]):
@@ -260,19 +258,24 @@ class TabularRegressionRunner(TabularRunner[Regression]):
         columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, name, targets)
 
-    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Regression]:
-        """The answers to the rows at ``encoded.rows``."""
+    def answers(self, outputs: Mapping[str, Array], count: int) -> list[Regression]:
+        """The answers to ``count`` rows."""
         values = outputs[self._output]
-        if values.size != len(encoded.rows) * len(self.targets):
+        if values.size != count * len(self.targets):
             raise BundleError(
-                f"model: expected output {self._output!r} to have the shape [{len(encoded.rows)}, "
-                f"{len(self.targets)}], found {list(values.shape)}"
+                f"model: expected output {self._output!r} to have the shape [{count}, {len(self.targets)}], "
+                f"found {list(values.shape)}"
             )
-        rows = values.reshape(len(encoded.rows), len(self.targets)).tolist()
-        return [Regression(row[0], dict(zip(self.targets, row, strict=True))) for row in rows]
+        rows = values.reshape(count, len(self.targets)).tolist()
+        return [Regression(row[0], dict(zip(self.targets, row))) for row in rows]  # noqa: B905 - slower, and looked at
 
     def decide(self, row: Mapping[str, Array]) -> None:
         """Numbers decide nothing."""
+
+
+def _rest(probabilities: Any) -> Any:
+    """The first label's probabilities, of the second's."""
+    return 1 - probabilities
 
 
 def _example(number: int, feature: Feature) -> str | float:
