@@ -40,7 +40,14 @@ def lightgbm_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> P
 
 def catboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """CatBoostClassifier, CatBoostRegressor, CatBoostRanker."""
-    return _predicted(graph, fitted, features, catboost.read_model(fitted.model, fitted.place))
+    model = catboost.read_model(fitted.model, fitted.place)
+    if model.table.hashed:
+        names = ", ".join(repr(model.table.names[column]) for column in model.table.hashed)
+        raise UnsupportedError(
+            f"{fitted.place}: {type(fitted.model).__name__} with categories in column {names}; save it and convert "
+            "that file: model.save_model('model.cbm')"
+        )
+    return _predicted(graph, fitted, features, model)
 
 
 def _predicted(
