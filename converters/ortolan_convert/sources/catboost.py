@@ -197,12 +197,19 @@ def check_file(data: bytes, place: str) -> None:
         raise ConversionError(f"{place}: a CatBoost model of {size + 8} bytes that is cut short to {len(data)}")
 
 
+def count_tables(data: bytes) -> int:
+    """How many tables of counters a whole cbm file has: the number that follows the trees, if anything does."""
+    (size,) = struct.unpack_from("<I", data, 4)
+    return int(struct.unpack_from("<I", data, 8 + size)[0]) if len(data) >= 12 + size else 0
+
+
 def read_model(library: Any, place: str) -> CatBoostModel:
     """A model of CatBoost from the library's own, by its export to JSON.
 
     Raises:
         ConversionError: the model is damaged.
-        UnsupportedError: texts or embeddings among its features; a loss outside what is supported.
+        UnsupportedError: texts or embeddings among its features; a loss outside what is supported; counters that the
+            export does not tell apart.
     """
     names = [name or f"x{i}" for i, name in enumerate(library.feature_names_)]
     others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
@@ -212,8 +219,17 @@ def read_model(library: Any, place: str) -> CatBoostModel:
         exported = Path(directory, "model.json")
         library.save_model(str(exported), format="json")
         data = exported.read_bytes()
+        stored = Path(directory, "model.cbm")
+        library.save_model(str(stored), format="cbm")
+        tables = count_tables(stored.read_bytes())
     try:
-        return _read(json.loads(data), library, place)
+        content = json.loads(data)
+        if tables != len(content.get("ctr_data") or {}):
+            raise UnsupportedError(
+                f"{place}: several counters of one type that divide the target differently, which CatBoost's export "
+                "does not tell apart; train with one TargetBorderCount for each type of simple_ctr and combinations_ctr"
+            )
+        return _read(content, library, place)
     except OrtolanError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -94,13 +94,14 @@ def _string_with(low: int) -> str | None:
         letters = first.astype("<u8").view(np.uint8).reshape(-1, 8)
         fine = np.flatnonzero(((letters >= 0x20) & (letters < 0x7F)).all(axis=1))
         if len(fine):
-            return (letters[fine[0]].tobytes() + digits).decode("ascii")
+            return str(letters[fine[0]].tobytes() + digits, "ascii")
     return None
 
 
 def _divided(values: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(over="ignore"):
-        return values * np.uint64(pow(MIXING, -1, _ALL))
+        found: NDArray[Any] = values * np.uint64(pow(MIXING, -1, _ALL))
+    return found
 
 
 def _undone(values: NDArray[Any]) -> NDArray[Any]:
