@@ -168,7 +168,19 @@ def read_table_model(request: Request) -> TableSource:
     except (catboost.CatBoostError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[-160:]
         raise ConversionError(f"{path}: catboost {catboost.__version__} cannot read it: {reason}") from None
-    model = read_model(library, path.name)
+    return table_source(library, path.name, sampled=request.samples is not None)
+
+
+def table_source(library: Any, place: str, *, sampled: bool) -> TableSource:
+    """What becomes a bundle, of a model of the library; see :func:`read_model` for the errors.
+
+    Args:
+        library: the model.
+        place: where it stands, for messages.
+        sampled: whether the user has given rows, which leaves nothing to say of those that are made up.
+    """
+    catboost = require("catboost", "catboost", "boosting")
+    model = read_model(library, place)
     outputs = model.trees.outputs
     return TableSource(
         framework="catboost",
@@ -180,7 +192,7 @@ def read_table_model(request: Request) -> TableSource:
         targets=() if model.labels else tuple(f"target{i}" for i in range(outputs)) if outputs > 1 else ("target",),
         ask=lambda rows: model.answers(library, model.table.frame(rows)),
         build=lambda graph, numbers, others: model.build(graph, model.matrix(graph, numbers, others)),
-        notes=model.notes() if request.samples is None else (),
+        notes=() if sampled else model.notes(),
     )
 
 

@@ -6,6 +6,7 @@ Combined hashes follow CalcHash in CatBoost's catboost/libs/model/hash.h: ``h = 
 
 from __future__ import annotations
 
+import math
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ TRIES = 1 << 14
 """Candidates for a string that are looked at together; one of 3,000 is printable."""
 ROUNDS = 64
 """Most times that so many are looked at."""
-MOST_CANDIDATES = 1 << 22
-"""Most combinations that :func:`solved` goes through."""
+MOST_ANSWERS = 1 << 12
+"""Most combinations of what is known that :func:`solved` goes through."""
 
 _ALL = 1 << 64
 
@@ -57,7 +58,7 @@ def solved(
     factors = coefficients(len(parts))
     inverse = np.uint64(pow(int(factors.view(np.uint64)[place]), -1, _ALL))
     others = [known[part][:limit].tolist() for i, part in enumerate(parts) if i != place]
-    if np.prod([float(len(values)) for values in others]) * min(limit, len(keys)) > MOST_CANDIDATES:
+    if math.prod(len(values) for values in others) > MOST_ANSWERS:
         return None
     weights = np.delete(factors, place).view(np.uint64)
     found = []
