@@ -227,13 +227,8 @@ def read_model(library: Any, place: str) -> CatBoostModel:
     others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
     if others:
         raise UnsupportedError(f"{place}: column {names[others[0]]!r} holds text or embeddings; train without it")
-    with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
-        exported = Path(directory, "model.json")
-        library.save_model(str(exported), format="json")
-        data = exported.read_bytes()
-        stored = Path(directory, "model.cbm")
-        library.save_model(str(stored), format="cbm")
-        tables = count_tables(stored.read_bytes())
+    data = _saved(library, "json", place)
+    tables = count_tables(_saved(library, "cbm", place))
     try:
         content = json.loads(data)
         if tables != len(content.get("ctr_data") or {}):
@@ -247,6 +242,19 @@ def read_model(library: Any, place: str) -> CatBoostModel:
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
+
+
+def _saved(library: Any, form: str, place: str) -> bytes:
+    """The model as the library saves it."""
+    catboost = require("catboost", "catboost", "boosting")
+    with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
+        path = Path(directory, f"model.{form}")
+        try:
+            library.save_model(str(path), format=form)
+        except catboost.CatBoostError as error:
+            reason = " ".join(str(error).split())[-160:]
+            raise ConversionError(f"{place}: catboost {catboost.__version__} cannot save it again: {reason}") from None
+        return path.read_bytes()
 
 
 def _read(content: Any, library: Any, place: str) -> CatBoostModel:
