@@ -21,7 +21,7 @@ from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.table_columns import columns_config, declare_inputs, text_inputs
-from ortolan_convert.table_exam import FEWEST_ROWS, accuracy, compared, exam_of, length
+from ortolan_convert.table_exam import FEWEST_ROWS, accuracy, check_decided, compared, exam_of, length
 from ortolan_convert.table_parity import choose_rows, gate_rows
 from ortolan_convert.table_rows import as_lists, taken
 from ortolan_convert.table_samples import runtime_columns
@@ -72,6 +72,7 @@ def table_bundle(source: TableSource, request: Request) -> ConversionReport:
         raise TaskMismatchError(f"expected a model for the task {request.task!r}, found one for {source.task!r}")
     say("asking the source")
     exam = exam_of(source, request)
+    check_decided(exam)
     dims = _usual_sizes(source, exam)
     model, task = build_table(source, dims)
     say("comparing the model with the source")
@@ -135,13 +136,15 @@ def build_table(source: TableSource, dims: Mapping[str, int] = DIMS) -> tuple[Bu
     outputs = source.build(graph, numbers, others)
     config: dict[str, object] = {"columns": columns_config(source.columns)}
     if source.task == "clustering":
-        config["clusters"] = outputs["distances"].shape[1]
+        config |= {"clusters": outputs["distances"].shape[1], **{name: name for name in outputs if name == "label"}}
     elif source.task == "tabular-regression":
         config |= {"output": "values", "targets": list(source.targets)}
     else:
         config |= {"labels": list(source.labels), **{name: name for name in outputs}}
     for name, value in outputs.items():
-        if name == "label":
+        if name == "label" and source.task == "clustering":
+            graph.output(value, name, "int64")
+        elif name == "label":
             names = _label_array(source.labels)
             kind: Any = str(names.dtype)
             named = graph.node("Gather", graph.constant(names), value, shape=value.shape, dtype=kind, axis=0)
@@ -219,11 +222,10 @@ def _warnings(source: TableSource, exam: Exam, request: Request) -> Iterator[str
     if exam.origin == "samples" and exam.count < FEWEST_ROWS:
         given = "1 sample" if exam.count == 1 else f"{exam.count} samples"
         yield f"{given} cannot show much; give at least {FEWEST_ROWS}"
-    undecided = 0 if exam.answers.slack is None else int(np.isinf(exam.answers.slack).sum())
-    if undecided:
+    if exam.undecided:
         yield (
-            f"on {undecided} of {length(exam.rows)} rows several neighbours are equally near, and rounding decides "
-            f"which count: these are not compared"
+            f"on {exam.undecided} of {length(exam.rows)} rows several neighbours are equally near, and rounding "
+            f"decides which count: these are not compared"
         )
     if source.framework == "scikit-learn" and source.version != (here := installed("scikit-learn")):
         yield f"made with scikit-learn {source.version} and compared with the answers of the installed {here}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, InputError
+from ortolan.errors import ConversionError, InputError, UnsupportedError
 from ortolan.inputs.datafile import label_text
 from ortolan_convert.parity import Answers
 from ortolan_convert.table_parity import compare_rows
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FEWEST_ROWS = 16
 """Samples that are worth a check by themselves; made-up rows complete fewer."""
+MOST_UNDECIDED = 0.5
+"""Share of the rows that rounding may decide: where it is nearly all, nothing was compared."""
 MOST_REFUSED = 0.5
 """Share of the made-up rows that a source may refuse."""
 
@@ -48,6 +50,11 @@ class Exam:
     origin: str
     answers: Answers
     refused: int = 0
+
+    @property
+    def undecided(self) -> int:
+        """How many rows the source's own rounding decides, so that there is no answer to compare."""
+        return 0 if self.answers.slack is None else int(np.isinf(self.answers.slack).sum())
 
 
 def exam_of(source: TableSource, request: Request) -> Exam:
@@ -75,6 +82,21 @@ def exam_of(source: TableSource, request: Request) -> Exam:
         answers=_both(own, answers),
         refused=count - length(rows),
     )
+
+
+def check_decided(exam: Exam) -> None:
+    """Refuse a model whose answers are mostly rounding.
+
+    Raises:
+        UnsupportedError: more than half of the rows have no answer to compare.
+    """
+    count = length(exam.rows)
+    if exam.undecided > MOST_UNDECIDED * count:
+        raise UnsupportedError(
+            f"on {exam.undecided} of {count} rows several neighbours are equally near, and rounding decides which "
+            f"count: there is nothing to compare a bundle with; give the model features of finer steps, or another "
+            f"kind of model"
+        )
 
 
 def _answered(source: TableSource, rows: Rows) -> tuple[Rows, Answers]:
@@ -129,8 +151,8 @@ def _decided(source: TableSource, answers: Answers, outputs: Mapping[str, NDArra
     if source.task == "tabular-regression":
         return np.zeros(len(answers.labels), np.int64)
     if "distances" in outputs:
-        nearest: NDArray[Any] = outputs["distances"].argmin(axis=1)
-        return nearest
+        nearest: NDArray[Any] = outputs["label"] if "label" in outputs else outputs["distances"].argmin(axis=1)
+        return nearest.astype(np.int64)
     if "label" in outputs:
         position = {label: index for index, label in enumerate(source.labels)}
         return np.array([position[label] for label in outputs["label"].tolist()], np.int64)

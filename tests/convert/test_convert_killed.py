@@ -55,6 +55,12 @@ def _wait_until(done: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def _as_at_a_terminal() -> None:
+    """In the child: signals that this process was told to ignore, as in the background, end it again."""
+    for name in ("SIGINT", "SIGQUIT", "SIGHUP", "SIGTERM"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 def _end(process: subprocess.Popen[Any], how: str) -> None:
     if how == "group":
         os.killpg(process.pid, signal.SIGKILL)
@@ -73,7 +79,11 @@ def test_nothing_is_left_of_an_ended_process(how: str, moment: str, tmp_path: Pa
     """Neither scratch nor half a bundle, nor what tools put into the temporary directory."""
     command = [sys.executable, "-c", AT_WORK, str(tmp_path / "out.bundle"), moment]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_as_at_a_terminal,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -88,7 +98,9 @@ def test_nothing_is_left_of_an_ended_process(how: str, moment: str, tmp_path: Pa
 def test_a_command_that_is_ended_leaves_what_was_there(how: str, sentiment: Path, tmp_path: Path) -> None:
     """`ortolan convert`, from the moment that its scratch appears."""
     command = _command(sentiment, "-o", tmp_path / "out.bundle", "--trust")
-    with subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_as_at_a_terminal
+    ) as process:
         _wait_until(lambda: bool(list(tmp_path.iterdir())))
         _end(process, how)
         assert process.stderr is not None

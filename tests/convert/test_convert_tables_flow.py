@@ -13,6 +13,7 @@ from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -204,6 +205,14 @@ def test_a_class_made_elsewhere(converted: Convert, iris: Any) -> None:
     source = LogisticRegression().fit(*iris)
     source.__class__ = Strange
     with pytest.raises(UnsupportedError, match=r"Strange is not supported"):
+        converted(source)
+
+
+def test_a_model_that_rounding_decides(converted: Convert) -> None:
+    """Neighbours that are nearly always tied leave nothing to compare."""
+    features = np.random.default_rng(0).integers(0, 2, (200, 3)).astype(float)
+    source = KNeighborsRegressor(3).fit(features, np.arange(200.0))
+    with pytest.raises(UnsupportedError, match=r"rows several neighbours are equally near, and rounding decides"):
         converted(source)
 
 

@@ -267,6 +267,8 @@ def test_several_targets(model: Any) -> None:
         (mixture.GaussianMixture(3, covariance_type="spherical", random_state=0), (0, 1, 2)),
         (svm.OneClassSVM(nu=0.2), (-1, 1)),
         (cluster.MiniBatchKMeans(3, random_state=0), ()),
+        (cluster.BisectingKMeans(7, random_state=0), ()),
+        (cluster.BisectingKMeans(1, random_state=0), ()),
     ],
     ids=named,
 )
@@ -417,7 +419,6 @@ REFUSED = [
         "option 'extrapolation': 'periodic' is not supported",
     ),
     (make_pipeline(preprocessing.PowerTransformer("box-cox"), LogisticRegression()), "takes positive numbers only"),
-    (cluster.BisectingKMeans(3), "it descends a tree of centers"),
     (cluster.AgglomerativeClustering(3), "cannot predict for other rows"),
     (cluster.OPTICS(), "cannot predict for other rows"),
     (multioutput.ClassifierChain(LogisticRegression()), "several labels at once"),

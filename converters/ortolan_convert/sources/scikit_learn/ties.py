@@ -20,7 +20,7 @@ TWINS = 12
 SHIFT = 1e-12
 """How far their training data is moved, relative to the spread of each column: more than distances are rounded."""
 _NEIGHBORS = frozenset({"KNeighborsClassifier", "KNeighborsRegressor", "KNNImputer"})
-_CENTERED = frozenset({"KMeans", "MiniBatchKMeans"})
+_CENTERED = frozenset({"BisectingKMeans", "KMeans", "MiniBatchKMeans"})
 
 
 def twins_of(model: Any) -> list[Any]:
