@@ -26,7 +26,7 @@ from ortolan_convert import examples
 from ortolan_convert.messages import words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 TENSOR = "tensor"
@@ -75,6 +75,17 @@ def task_config(path: Path | None, task: str | None) -> TaskConfig:
         hint = f"; to start from, `ortolan convert --example NAME` prints {start}" if start else ""
         raise UsageError(f"task {name!r} needs a description: give --config TASK.yaml{hint}")
     return config
+
+
+def check_source_keys(source: Mapping[str, object], known: Collection[str], path: Path | None) -> None:
+    """Refuse keys under ``source`` that the reader of an artifact does not know.
+
+    Raises:
+        UsageError: names the first.
+    """
+    for key in source:
+        if key not in known:
+            raise UsageError(f"{path}: source.{key}: unknown key; known: {', '.join(known) or 'none'}")
 
 
 def _loaded(path: Path) -> object:

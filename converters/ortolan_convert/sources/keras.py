@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
+from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError
 from ortolan_convert.messages import words
 from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.packages import require
@@ -23,6 +23,7 @@ from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, chec
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
 from ortolan_convert.sources.tensorflow.keras_config import check_config
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,8 +58,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         MissingPackageError: Keras 2 is not installed.
     """
     path = request.only_path()
-    for key in settings.source:
-        raise UsageError(f"{request.config}: source.{key}: unknown key; a Keras model has none")
+    check_source_keys(settings.source, (), request.config)
     description = _from_hdf5(path) if request.kind == "hdf5" else _from_archive(path, room)
     code = check_config(description.config, path, trust=request.trust)
     tf = tensorflow()

@@ -19,6 +19,7 @@ from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -126,9 +127,7 @@ def chosen_signature(
         UsageError: it is not there, or there are several and none is the default.
     """
     names = sorted(name for name in known if name != _INIT)
-    for key in source:
-        if key != "signature":
-            raise UsageError(f"{config}: source.{key}: unknown key; known: signature")
+    check_source_keys(source, ("signature",), config)
     if "signature" in source:
         name = source["signature"]
         if not isinstance(name, str) or name not in names:
