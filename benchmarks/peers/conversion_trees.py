@@ -7,8 +7,11 @@ The models are trained here on scikit-learn's bundled data; passeval's forest is
 answer the same rows: random ones, each threshold and its neighbours in float32 and float64, missing values and
 infinities where the library takes them. A label that differs is a tie if the source's own two best numbers are nearer
 than 1e-12 of the largest (1e-6 where the library sums in float32). Single rows are timed in turn, in blocks, in
-shuffled order: the library's ``predict``, ``Model.predict`` and ``Model.run``. Prints medians and ratios beside the
-targets; exit status 1 if one is missed. Needs ``pip install 'ortolan[cpu,convert,sklearn,boosting]'``.
+shuffled order: the library's ``predict``; the fastest of its documented calls for one row (``predict_proba``, and of a
+booster ``Booster.predict`` or ``inplace_predict``), which is found first; ``Model.predict`` and ``Model.run``. Prints
+medians and how many times faster than the library's ``predict``, and than its fastest call, they are. The exit status
+is 1 if the target for ``predict`` is missed, or labels or numbers differ.
+Needs ``pip install 'ortolan[cpu,convert,sklearn,boosting]'``.
 """
 
 from __future__ import annotations
@@ -174,6 +177,19 @@ def seconds_per_call(call: Callable[[Any], object], rows: list[Any]) -> float:
     return (time.perf_counter() - start) / len(rows)
 
 
+def fastest_call(case: Case, rows: list[Any]) -> Callable[[Any], object]:
+    """The library's documented call that answers one row soonest."""
+    calls = [case.model.predict]
+    if hasattr(case.model, "predict_proba"):
+        calls.append(case.model.predict_proba)
+    if hasattr(case.model, "booster_"):
+        calls.append(case.model.booster_.predict)
+    if hasattr(case.model, "get_booster"):
+        calls.append(case.model.get_booster().inplace_predict)
+    best = [min(seconds_per_call(call, rows) for _ in range(5)) for call in calls]
+    return calls[best.index(min(best))]
+
+
 def single_rows(case: Case, model: Any, blocks: int) -> dict[str, float]:
     """Median seconds of one row, by way."""
     whole = np.ascontiguousarray(case.rows[:40], np.float64)
@@ -182,6 +198,7 @@ def single_rows(case: Case, model: Any, blocks: int) -> dict[str, float]:
     feeds = [{"numbers": pair} for pair in pairs]
     ways: dict[str, tuple[Callable[[Any], object], list[Any]]] = {
         "library": (case.model.predict, pairs),
+        "fastest": (fastest_call(case, pairs[:10]), pairs),
         "predict": (model.predict, lists),
         "run": (model.run, feeds),
     }
@@ -193,7 +210,7 @@ def single_rows(case: Case, model: Any, blocks: int) -> dict[str, float]:
         random.shuffle(order)
         for name in order:
             call, rows = ways[name]
-            few = random.sample(rows, 5 if name == "library" else 20)
+            few = random.sample(rows, 5 if name in ("library", "fastest") else 20)
             samples[name].append(seconds_per_call(call, few))
     return {name: statistics.median(values) for name, values in samples.items()}
 
@@ -208,7 +225,10 @@ def main() -> int:
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     missed = []
-    print(f"{'':36}{'labels equal':>16} {'ties':>5} {'difference':>11}{'library':>11}{'predict':>19}{'run':>19}")
+    print(
+        f"{'':36}{'labels equal':>16} {'ties':>5} {'difference':>11}{'library':>11}{'its fastest':>12}"
+        f"{'predict':>11}{'faster than both':>18}{'run':>11}{'faster than both':>18}"
+    )
     with tempfile.TemporaryDirectory() as temporary:
         for case in cases(Path(temporary), arguments.passeval):
             if arguments.only and arguments.only.lower() not in case.name.lower():
@@ -217,14 +237,19 @@ def main() -> int:
             with ortolan.load(bundle) as model:
                 wrong, ties, worst = compare(source_of(case.path), model, arguments.rows)
                 times = single_rows(case, model, arguments.blocks)
-            ratios = {way: times["library"] / times[way] for way in ("predict", "run")}
+            ratios = {
+                way: [times[library] / times[way] for library in ("library", "fastest")] for way in ("predict", "run")
+            }
             print(
                 f"{case.name:36}{arguments.rows - wrong - ties:>9}/{arguments.rows:<6} {ties:>5} {worst:>11.1e}"
-                f"{times['library'] * 1e6:>8.1f} µs"
-                + "".join(f"{times[way] * 1e6:>8.1f} µs {ratios[way]:>5.1f}x" for way in ("predict", "run")),
+                f"{times['library'] * 1e6:>8.1f} µs{times['fastest'] * 1e6:>9.1f} µs"
+                + "".join(
+                    f"{times[way] * 1e6:>8.1f} µs" + "".join(f"{ratio:>8.1f}x" for ratio in ratios[way])
+                    for way in ("predict", "run")
+                ),
                 flush=True,
             )
-            if wrong or not worst <= CLOSE or ratios["predict"] < FASTER:
+            if wrong or not worst <= CLOSE or ratios["predict"][0] < FASTER:
                 missed.append(case.name)
     print(f"targets: labels equal but for ties, difference <= {CLOSE:g}, predict >= {FASTER:g}x faster")
     print(f"missed: {', '.join(missed)}" if missed else "all met")

@@ -75,8 +75,8 @@ FEW_MACS = 4000
 """A row of a table that takes fewer is answered by one thread.
 
 onnxruntime shares more than 80 trees among its threads even for one row, and waking one takes as long as hundreds of
-comparisons. Measured on two x86-64 cores (onnxruntime 1.32, medians of nine ensembles): one row of 300 to 1500
-comparisons took 1.2 to 1.5 times as long with two threads, a batch of 1000 up to 1.15 times as long with one, since
+comparisons. Measured on two x86-64 cores (onnxruntime 1.32, medians of nine ensembles): one row of 300 to 2300
+comparisons took 1.15 to 1.5 times as long with two threads, a batch of 1000 up to 1.15 times as long with one, since
 most of its time is Python's. One row of 6000 took 1.05 to 1.1 times as long with two, a batch 1.6 times as long with
 one.
 """
@@ -101,9 +101,10 @@ REORDERED_COPIES = 2.0
 """Weights of convolutions in the new layout, at the worst moment while the graph is optimized."""
 NESTED_COPIES = 1.0
 """Copies of weights in graphs within nodes, beside the first."""
-GRAPH_EXPANSION = 12.0
+GRAPH_EXPANSION = 18.0
 """What nodes and attributes take while a model loads for each byte in the file: they are parsed, copied into the graph,
-and read into the kernels' own tables. Measured: 11.4 of a random forest of 132,000 nodes."""
+and read into the kernels' own tables. Measured: 11.4 of a random forest of 132,000 nodes, 14.4 of a thousand symmetric
+trees, and 17.4 where those are in a branch, which is copied once more."""
 SESSION_BYTES: Mapping[str, int] = {"cpu": 16_000_000}
 """What opening and running a tiny model adds to a process that has imported onnxruntime: pages of its library, its
 tables and threads. Measured with onnxruntime 1.32 on x86-64: 14 MB."""
