@@ -119,7 +119,7 @@ def read_trees(content: Mapping[str, Any], questions: Questions, width: int, pla
 
 def _symmetric(stored: Mapping[str, Any], questions: Questions, width: int, scale: float) -> Tree:
     """A tree with one question for each level; the first is the last bit of a leaf's number."""
-    splits = [questions.read(one) for one in reversed(stored["splits"])]
+    splits = [questions.read(one) for one in reversed(stored["splits"] or [])]
     depth = len(splits)
     if depth > DEEPEST:
         raise ValueError(f"{depth} levels")
