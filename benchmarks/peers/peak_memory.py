@@ -35,7 +35,7 @@ def largest_feeds(model: object, sizes: dict[str, int]) -> dict[str, object]:
     """Inputs of the largest sizes that the bundle declares."""
     import numpy as np
 
-    from ortolan_convert.free_dims import axis_names
+    from ortolan_convert.networks.free_dims import axis_names
 
     feeds = {}
     for spec in model.inputs:

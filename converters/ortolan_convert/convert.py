@@ -17,6 +17,7 @@ from ortolan.errors import (
     UnknownNameError,
     UsageError,
 )
+from ortolan_convert.messages import one_line, words
 from ortolan_convert.request import DEFAULT_MAX_DROP, Request
 from ortolan_convert.scratch import scratch
 from ortolan_convert.sources.kinds import KINDS
@@ -165,9 +166,8 @@ def _typed_errors(request: Request) -> Iterator[None]:
         raise ConversionError(f"{paths}: does not fit into memory, or is damaged") from None
     except ImportError as error:
         row = KINDS[request.kind]
-        raise missing_package(error.name or "a package", row.extra, " ".join(str(error).split())) from error
+        raise missing_package(error.name or "a package", row.extra, words(error)) from error
     except OSError as error:
         raise StorageError(f"{paths}: cannot be converted: {error.strerror or error}; nothing was written") from error
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConversionError(f"{paths}: damaged, or outside what is supported ({reason:.300})") from error
+        raise ConversionError(f"{paths}: damaged, or outside what is supported ({one_line(error)})") from error

@@ -30,7 +30,7 @@ DType = Literal["float16", "float32", "float64", "int8", "int32", "int64", "bool
 """numpy's names; strings are ``object``."""
 ML = "ai.onnx.ml"
 """Domain of the operators of classical machine learning."""
-HOLDS_WEIGHTS = frozenset({"TreeEnsembleRegressor"})
+HOLDS_WEIGHTS = frozenset({"TreeEnsembleRegressor", "LabelEncoder"})
 """Operators whose attributes are what was learned."""
 
 
@@ -49,7 +49,7 @@ class BuiltModel:
 
     Args:
         data: the file's bytes.
-        weight_bytes: bytes of all constants, and of trees.
+        weight_bytes: bytes of all constants, and of trees and tables in attributes.
         macs: multiply-accumulates of one run; a comparison of a tree counts as one.
         activation_bytes: bytes of tensors alive at the worst moment of a run, inputs included.
         one_apart: whether a single row takes another way through the graph than several.

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from ortolan_convert.tree_answers import logistic
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from numpy.typing import NDArray
 
     from ortolan_convert.graph import GraphBuilder, Value
 
 Link = Literal["sigmoid", "double-sigmoid", "softmax", "one-vs-rest", "modified-huber"]
-"""How probabilities follow from scores. ``double-sigmoid`` is softmax of ``[-z, z]``."""
+"""How probabilities follow from scores. ``sigmoid`` is of two classes, ``double-sigmoid`` is softmax of ``[-z, z]``."""
 
 EXPIT_ZERO = -709.782712893384
 """Below minus the logarithm of the largest float64, scikit-learn's sigmoid (``scipy.special.expit``) is exactly 0."""
@@ -141,10 +145,6 @@ class Decision:
         return Answer(scores, probabilities, z)
 
 
-def _sigmoid(graph: GraphBuilder, scores: Value) -> Value:
-    return graph.node("Sigmoid", scores)
-
-
 def _softmax(graph: GraphBuilder, scores: Value) -> Value:
     return graph.node("Softmax", scores, axis=1)
 
@@ -159,8 +159,8 @@ def _modified_huber(graph: GraphBuilder, scores: Value) -> Value:
     return halved if scores.shape[1] == 2 else normalized(graph, halved)
 
 
-_LINKS = {
-    "sigmoid": _sigmoid,
+_LINKS: Mapping[Link, Callable[[GraphBuilder, Value], Value]] = {
+    "sigmoid": logistic,
     "double-sigmoid": _softmax,
     "softmax": _softmax,
     "one-vs-rest": _one_vs_rest,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ortolan.bundle.manifest import fidelity_json
+
 if TYPE_CHECKING:
     from ortolan.bundle.directory import Bundle
     from ortolan.bundle.manifest import Provenance
@@ -72,21 +74,11 @@ class ConversionReport:
 
 
 def _variant(variant: VariantReport) -> dict[str, Any]:
-    fidelity = variant.fidelity
     return {
         "name": variant.name,
         "bytes": variant.bytes,
         "bundle_bytes": variant.bundle_bytes,
         "left_out": variant.left_out,
         "accuracy": variant.accuracy,
-        "fidelity": None
-        if fidelity is None
-        else {
-            "metric": fidelity.metric,
-            "n": fidelity.n,
-            "drop": fidelity.drop,
-            "interval": [fidelity.interval.low, fidelity.interval.high],
-            "worst": fidelity.worst,
-            "inputs": fidelity.inputs,
-        },
+        "fidelity": None if variant.fidelity is None else fidelity_json(variant.fidelity),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.engine.session import open_session
-from ortolan.errors import StorageError
+from ortolan.errors import OrtolanError, StorageError
 from ortolan.tasks import TASKS
 from ortolan.types import SessionConfig
 
@@ -67,7 +67,7 @@ def _as_file(data: bytes) -> Iterator[Path]:
                 path = Path(directory) / "model.onnx"
                 path.write_bytes(data)
                 yield path
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"no room for a model of {len(data)} bytes: {error.strerror or error}") from None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ortolan_convert.parity import Answers
 
     Rows = Mapping[str, NDArray[Any]]
-    """Columns by name: float64 [n], or object [n] of str (None where missing)."""
+    """Columns by name: float64 [n], or object [n] of str (None where missing; whole numbers as digits if hashed)."""
 
 
 MISSING = "\uffff"
@@ -28,22 +28,24 @@ class Column:
 
     Args:
         name: as in the training data, else ``x0``, ``x1``, …
-        kind: whether it holds numbers, strings (categories), text that becomes features of words, or what the model
-            does not look at.
+        kind: whether it holds numbers, strings (categories), categories that the model knows by their hashes, text
+            that becomes features of words, or what the model does not look at.
         missing: whether NaN or None may stand for an unknown value.
         infinite: whether infinities are taken.
         values: what made-up rows draw from beside random values: known categories, thresholds.
         closed: whether the source refuses all but ``values``.
         text: of a text, how it becomes the model's inputs; see `ortolan.inputs.ngram_sets`.
+        hash: of hashed categories, a name of `ortolan.inputs.column_hashes.HASHES`.
     """
 
     name: str
-    kind: Literal["number", "string", "text", "unused"] = "number"
+    kind: Literal["number", "string", "hashed", "text", "unused"] = "number"
     missing: bool = False
     infinite: bool = False
     values: tuple[str | float, ...] = ()
     closed: bool = False
     text: Mapping[str, object] | None = None
+    hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +62,8 @@ class TableSource:
         targets: of a regression.
         ask: the library's own answers to rows, of all columns but unused ones.
         build: adds the model's nodes, given one value for all number columns (float64 [batch, n], in their order) and
-            one for each column of strings (object [batch, 1], :data:`MISSING` where one is missing) by name, and adds
-            the inputs of texts itself; gives the
+            one for each column of strings (object [batch, 1], :data:`MISSING` where one is missing) or of hashes
+            (int64 [batch, 1]) by name, and adds the inputs of texts itself; gives the
             outputs by name, each float64 [batch, n]: ``probabilities``, ``scores``, ``values``, ``distances``; and
             ``label``, int64 [batch], the number of the class, where it does not follow from the largest probability
             (or score, where there are no probabilities).

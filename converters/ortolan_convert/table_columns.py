@@ -24,9 +24,9 @@ def declare_inputs(graph: GraphBuilder, columns: Sequence[Column]) -> tuple[Valu
     count = sum(column.kind == "number" for column in columns)
     numbers = graph.input(NUMBERS, "float64", ("batch", count)) if count else None
     others = {
-        column.name: graph.input(input_name(column), "object", ("batch", 1))
+        column.name: graph.input(input_name(column), "object" if column.kind == "string" else "int64", ("batch", 1))
         for column in columns
-        if column.kind == "string"
+        if column.kind in ("string", "hashed")
     }
     return numbers, others
 
@@ -68,6 +68,8 @@ def _feature(column: Column) -> object:
         return {"name": column.name, "unused": True}
     if column.kind == "text":
         return {"name": column.name, "text": column.text}
+    if column.kind == "hashed":
+        return {"name": column.name, "input": input_name(column), "hash": column.hash}
     entry: dict[str, object] = {"name": column.name}
     if column.kind != "number":
         entry["input"] = input_name(column)

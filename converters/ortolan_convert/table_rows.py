@@ -33,7 +33,7 @@ def made_up_rows(columns: Sequence[Column], count: int = MADE_UP, seed: int = 0)
         seed: another one gives other rows.
     """
     random = np.random.default_rng(seed)
-    made = {"number": _numbers, "string": _strings, "text": _strings}
+    made = {"number": _numbers, "string": _strings, "hashed": _strings, "text": _strings}
     return {column.name: made[column.kind](column, count, random) for column in columns if column.kind in made}
 
 
@@ -69,7 +69,7 @@ def _next_to(values: NDArray[Any], random: np.random.Generator) -> NDArray[Any]:
     """The values, or the next number above or below them, of float64 or float32."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
-    up32, down32 = (np.nextafter(single, np.float32(end)).astype(np.float64) for end in (np.inf, -np.inf))
+        up32, down32 = (np.nextafter(single, np.float32(end)).astype(np.float64) for end in (np.inf, -np.inf))
     choices = [
         values,
         np.nextafter(values, np.inf),

@@ -70,7 +70,8 @@ def runtime_columns(columns: Sequence[Column], assets: Mapping[str, bytes]) -> C
     """What the runtime will make of the rows."""
     numbers = sum(column.kind == "number" for column in columns)
     specs = [TensorSpec(NUMBERS, "float64", ("batch", numbers))] if numbers else []
-    specs += [TensorSpec(input_name(column), "str", ("batch", 1)) for column in columns if column.kind == "string"]
+    dtypes = {"string": "str", "hashed": "int64"}
+    specs += [TensorSpec(input_name(one), dtypes[one.kind], ("batch", 1)) for one in columns if one.kind in dtypes]
     specs += [spec for column in columns for spec in text_inputs(column)]
     return Columns.open(columns_config(columns), specs, "columns", assets.__getitem__)
 
@@ -124,6 +125,8 @@ def _by_column(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> Row
             made[column.name] = np.array([np.nan if value is None else float(value) for value in values], np.float64)
         else:
             array = np.empty(len(values), object)
+            if column.kind == "hashed":
+                values = [value if isinstance(value, str) else str(int(value)) for value in values]
             array[:] = [value if isinstance(value, str) else None for value in values]
             made[column.name] = array
     return made

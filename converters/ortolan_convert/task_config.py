@@ -20,12 +20,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ortolan.errors import StorageError, UnknownNameError, UsageError
+from ortolan.errors import OrtolanError, StorageError, UnknownNameError, UsageError
 from ortolan.tasks import TASKS
 from ortolan_convert import examples
+from ortolan_convert.messages import words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 TENSOR = "tensor"
@@ -76,6 +77,17 @@ def task_config(path: Path | None, task: str | None) -> TaskConfig:
     return config
 
 
+def check_source_keys(source: Mapping[str, object], known: Collection[str], path: Path | None) -> None:
+    """Refuse keys under ``source`` that the reader of an artifact does not know.
+
+    Raises:
+        UsageError: names the first.
+    """
+    for key in source:
+        if key not in known:
+            raise UsageError(f"{path}: source.{key}: unknown key; known: {', '.join(known) or 'none'}")
+
+
 def _loaded(path: Path) -> object:
     import yaml
 
@@ -88,10 +100,10 @@ def _loaded(path: Path) -> object:
     except OSError as error:
         hint = f"; `ortolan convert --example {path.stem}` prints it" if path.stem in examples.names() else ""
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}{hint}") from None
+    except OrtolanError:
+        raise
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{path}: not well-formed YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"{path}: not well-formed YAML: {words(error)}") from None
     return loaded
 
 

@@ -15,7 +15,7 @@ from ortolan_convert.sources.packages import require
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ortolan_convert.network import NetworkSource
+    from ortolan_convert.networks.source import NetworkSource
     from ortolan_convert.report import ConversionReport
     from ortolan_convert.request import Progress
     from ortolan_convert.sources.pytorch.description import Input
@@ -72,7 +72,7 @@ def from_torch(
     row = KINDS["torch-weights"]
     for needed, package in row.modules.items():
         require(needed, package, row.extra)
-    from ortolan_convert.network_bundle import convert_read
+    from ortolan_convert.networks.bundle import convert_read
 
     precisions = wanted_precisions(quantize, max_drop)
     inputs, call = _inputs(module, example_inputs, dynamic_shapes)

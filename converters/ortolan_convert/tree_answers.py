@@ -1,4 +1,4 @@
-"""From the sums of trees to scores, probabilities and labels, in as few nodes as can be."""
+"""From sums, of trees for one, to probabilities and labels, in as few nodes as can be."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ BOTH_SIDES = np.array([[-1.0, 1.0]])
 
 
 def logistic(graph: GraphBuilder, both: Value, factor: float = 1.0) -> Value:
-    """float64 ``[-s, s]`` -> ``[1 - p, p]`` with ``p = 1 / (1 + exp(-factor * s))``.
+    """``[-s, s]`` -> ``[1 - p, p]`` with ``p = 1 / (1 + exp(-factor * s))``.
 
-    It is the softmax of the halves. onnxruntime's Sigmoid is no choice: of -30 it is wrong in the fourth digit.
+    It is the softmax of the halves. onnxruntime's Sigmoid is no choice: its float64 kernel is wrong in the fourth
+    digit of -30, and its float32 kernel gives 0 from -18 down.
     """
     return graph.node("Softmax", graph.node("Mul", both, graph.number(factor / 2)), axis=1)
 
 
 def sigmoid(graph: GraphBuilder, z: Value) -> Value:
-    """``1 / (1 + exp(-z))`` of each number, in float64; see :func:`logistic` for why not by Sigmoid."""
+    """``1 / (1 + exp(-z))`` of each number; see :func:`logistic` for why not by Sigmoid."""
     return graph.node("Reciprocal", graph.node("Add", graph.node("Exp", graph.node("Neg", z)), graph.number(1.0)))
 
 

@@ -22,8 +22,8 @@ def at_most_in_float32(thresholds: NDArray[Any]) -> NDArray[Any]:
     thresholds = np.asarray(thresholds, np.float64)
     with np.errstate(over="ignore"):
         below = thresholds.astype(np.float32)
-    below = np.where(below.astype(np.float64) > thresholds, np.nextafter(below, np.float32(-np.inf)), below)
-    above = np.nextafter(below, np.float32(np.inf))
+        below = np.where(below.astype(np.float64) > thresholds, np.nextafter(below, np.float32(-np.inf)), below)
+        above = np.nextafter(below, np.float32(np.inf))
     low, high = below.astype(np.float64), above.astype(np.float64)
     # What comes after the largest float32 rounds as if float32 went on.
     high = np.where(np.isposinf(high), 2.0**128, high)

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ortolan.errors import ArchiveError, StorageError, UsageError
+from ortolan.errors import ArchiveError, OrtolanError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,9 +140,9 @@ def import_state(tar_path: str | Path) -> int:
             contents = dict(_checked_members(archive, source))
     except OSError as error:
         raise StorageError(f"cannot read {source}: {error.strerror or error}") from error
+    except OrtolanError:
+        raise
     except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-        if isinstance(error, ArchiveError):
-            raise
         raise ArchiveError(f"{source}: not a tar archive made by `ortolan state export`: {error}") from error
     try:
         for name, content in contents.items():

@@ -17,7 +17,7 @@ from ortolan.errors import (
     UsageError,
 )
 from ortolan_convert.convert import convert
-from ortolan_convert.sources.huggingface import read_huggingface
+from ortolan_convert.sources.huggingface.directory import read_huggingface
 from ortolan_convert.sources.recognise import recognise
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ortolan.bundle.manifest import TaskSpec
-from ortolan_convert.network_exam import NetworkExam, difference
+from ortolan_convert.networks.exam import NetworkExam, difference
 
 if TYPE_CHECKING:
     from pathlib import Path

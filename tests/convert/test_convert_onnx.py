@@ -164,6 +164,7 @@ def test_a_task_file_names_the_usual_sizes(tmp_path: Path) -> None:
         ("dims: {height: 3}", UsageError, "dims.height: the model has no such free dimension; it has: batch"),
         ("task: tensors", UnknownNameError, "unknown task 'tensors'; did you mean 'tensor'?"),
         ("task: clustering", ManifestError, "task.config.clusters: expected an int of 1 or more, found None"),
+        ("source: {signature: a}", UsageError, "source.signature: unknown key; known: none"),
         ("config: [1]", UsageError, "config: expected keys and values, found list"),
         ("assets: {a: 1}", UsageError, "assets: expected names and files"),
         (

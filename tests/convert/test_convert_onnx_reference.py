@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 import ortolan
 from ortolan.bundle.onnxfile import read_model
 from ortolan.errors import ConversionError, InputError, UnsupportedError
-from ortolan_convert import weight_file
 from ortolan_convert.convert import convert
-from ortolan_convert.reference import oldest, refine, simplify
-from ortolan_convert.reference.oldest import from_operators
+from ortolan_convert.networks import weight_file
+from ortolan_convert.networks.reference import oldest, refine, simplify
+from ortolan_convert.networks.reference.oldest import from_operators
 
 if TYPE_CHECKING:
     from pathlib import Path

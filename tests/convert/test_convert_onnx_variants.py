@@ -13,11 +13,11 @@ from onnx import numpy_helper
 import ortolan
 from ortolan.bundle.onnxfile import read_model
 from ortolan.tasks.golden import agrees
-from ortolan_convert import network_variants
 from ortolan_convert.convert import convert
+from ortolan_convert.networks import variants as network_variants
+from ortolan_convert.networks.reference.quantized import already_smaller
 from ortolan_convert.passes import NETWORK_PASSES
 from ortolan_convert.passes.quantizing import with_initializers
-from ortolan_convert.reference.quantized import already_smaller
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import joblib
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.naive_bayes import MultinomialNB
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 
 import ortolan
 from ortolan.engine.session import open_session
 from ortolan.types import SessionConfig
+from ortolan_convert.convert import convert
 from ortolan_convert.graph import GraphBuilder
-from ortolan_convert.heads import EXPIT_ZERO, LOG_ZERO, log_sigmoid, shares
+from ortolan_convert.heads import EXPIT_ZERO, LOG_ZERO, both_sides, log_sigmoid, shares
+from ortolan_convert.tree_answers import logistic, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +106,54 @@ def test_the_logarithm_of_a_sigmoid_is_exact(compute: str, tmp_path: Path) -> No
     assert (np.abs(found - expected) <= 1.5e-7 * np.maximum(1.0, np.abs(expected))).all()
     gone = np.array([[EXPIT_ZERO - 0.1, -1e4, -1e30]])
     assert (_run(log_sigmoid, gone, compute, tmp_path / "model.onnx") == np.float32(LOG_ZERO)).all()
+
+
+@pytest.mark.parametrize("compute", ["float32", "float64"])
+def test_a_sigmoid_is_exact_where_it_is_tiny(compute: str, tmp_path: Path) -> None:
+    """From -40 to 40 each side is the source's to a few roundings of its own size."""
+    z = np.linspace(-40, 40, 4001).astype(np.float32).reshape(-1, 1)
+    expected = expit(z.astype(np.float64))
+    found = _run(sigmoid, z, compute, tmp_path / "model.onnx")
+    assert (np.abs(found - expected) <= 1e-6 * expected).all()
+    both = _run(lambda graph, value: logistic(graph, both_sides(graph, value)), z, compute, tmp_path / "model.onnx")
+    assert (np.abs(both[:, 1:] - expected) <= 1e-6 * expected).all()
+    assert (np.abs(both[:, :1] - expit(-z.astype(np.float64))) <= 1e-6 * expit(-z.astype(np.float64))).all()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(),
+        QuadraticDiscriminantAnalysis(),
+        MLPClassifier((3,), activation="logistic", max_iter=50, random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_the_rarer_of_two_classes(model: Any, tmp_path: Path) -> None:
+    """A probability of 1e-15 is the source's in all its digits."""
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    model.fit(rows, rows[:, 0] > 0)
+    asked = np.linspace(-1, 1, 41)[:, None] * _far(model)
+    joblib.dump(model, tmp_path / "model.joblib")
+    convert(tmp_path / "model.joblib", tmp_path / "model.bundle", trust=True, quantize=())
+    with ortolan.load(tmp_path / "model.bundle", ortolan.TabularClassifier) as opened:
+        answers = opened.predict_batch([{"x0": float(a), "x1": float(b)} for a, b in asked])
+    found = np.array([list((answer.probabilities or {}).values()) for answer in answers])
+    expected = model.predict_proba(asked)
+    assert expected.min() < 1e-12
+    assert (np.abs(found[:, 1] - expected[:, 1]) <= 1e-5 * expected[:, 1]).all()
+
+
+def _far(model: Any) -> Any:
+    """A row whose score is about 35."""
+    if isinstance(model, MLPClassifier):
+        model.coefs_[-1] *= 35 / np.abs(model.coefs_[-1]).sum() * 2
+        return np.array([20.0, 0.0])
+    row = np.array([1.0, 0.0])
+    for _ in range(8):
+        score = abs(float(model.decision_function(row[None])[0]))
+        row *= np.clip(35 / max(score, 1e-3), 0.3, 3)
+    return row
 
 
 @pytest.mark.parametrize(("all_zero", "expected"), [("uniform", 1 / 3), ("zeros", 0.0)])

@@ -20,12 +20,12 @@ from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 
 import ortolan
-import ortolan_convert.linear as linear
+import ortolan_convert.text.linear as linear
 from ortolan.bundle.directory import open_bundle
 from ortolan.errors import InputError, ParityError, StorageError, TaskMismatchError, UnknownNameError, UsageError
 from ortolan.tasks.golden import read_golden
 from ortolan_convert.convert import convert
-from ortolan_convert.weights import Weights
+from ortolan_convert.text.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -157,6 +157,26 @@ def test_neighbours_among_too_many_numbers(corpus: Any, converted: Convert) -> N
         converted(model)
 
 
+@pytest.mark.parametrize("weights", ["uniform", "distance"])
+def test_neighbours_by_angle(weights: str, corpus: Any, converted: Convert) -> None:
+    """Over features of words, the same texts and others; those whose third and fourth neighbour tie left out."""
+    texts = tuple(f"{text} {i}{i} {i % 7}{i % 5}" for i, text in enumerate(corpus[0]))
+    model = make_pipeline(TfidfVectorizer(), KNeighborsClassifier(3, metric="cosine", weights=weights))
+    model.fit(texts, corpus[1])
+    report = converted(model, texts=texts)
+    asked = (*texts, *(f"{one} {other}" for one, other in zip(texts, texts[5:], strict=False)))
+    distances, _ = model[-1].kneighbors(model[0].transform(asked), 4)
+    clear = distances[:, 3] - distances[:, 2] > 1e-9
+    assert clear.sum() > 80
+    assert_same_answers(report, model, tuple(text for text, is_clear in zip(asked, clear, strict=True) if is_clear))
+
+
+def test_a_text_of_no_known_word_is_equally_far_from_all(corpus: Any, converted: Convert) -> None:
+    """A row of zeros has no direction: all cosines are 0, as in scikit-learn, and all rows count alike."""
+    model = make_pipeline(TfidfVectorizer(), KNeighborsClassifier(len(corpus[0]), metric="cosine")).fit(*corpus)
+    assert_same_answers(converted(model, texts=corpus[0]), model, ("zzzz", "", *corpus[0]))
+
+
 def test_a_whole_pipeline_inside_another_model(corpus: Any, converted: Convert) -> None:
     """Models whose members take texts themselves."""
     members = [("a", make_pipeline(TfidfVectorizer(), LogisticRegression()))]

@@ -12,9 +12,9 @@ from onnx import numpy_helper
 
 from ortolan.bundle.onnxfile import check_external_data
 from ortolan.errors import ConversionError
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.passes import NETWORK_PASSES
 from ortolan_convert.passes.smoothing import inputs_of_products, smoothed
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -177,7 +177,8 @@ def test_a_pickle_is_followed_as_python_does(protocol: int, tmp_path: Path) -> N
 @pytest.mark.parametrize("how", ["pickle", "joblib"])
 def test_values_of_small_arrays(values: list[Any], kind: Any, how: str, tmp_path: Path) -> None:
     """Classes are read as they are stored: in the pickle, behind it as joblib does, or as objects."""
-    from ortolan_convert.sources.explaining.pickle_outline import BoundedStream, outline
+    from ortolan_convert.sources.explaining.bounded_stream import BoundedStream
+    from ortolan_convert.sources.explaining.pickle_outline import outline
 
     array = np.array(values, kind)
     with (tmp_path / "m").open("wb") as file:

@@ -146,7 +146,7 @@ def text_bundle(tmp_path: Path) -> Callable[..., Path]:
         name: str = "letters.bundle", min_onnxruntime: str = "1.20.0", providers: tuple[str, ...] = ("cpu",)
     ) -> Path:
         # Here, so that the engine's own tests also run where the converters do not.
-        from ortolan_convert.vocabulary import compile_vocabulary, text_assets
+        from ortolan_convert.text.vocabulary import compile_vocabulary, text_assets
 
         spec = NgramConfig(analyzer="char", ngram_range=(1, 1))
         compiled = compile_vocabulary(TERMS, spec)

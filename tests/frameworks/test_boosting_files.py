@@ -154,15 +154,6 @@ def test_the_estimator_of_a_library_is_converted_in_a_pipeline(tmp_path: Path) -
         np.testing.assert_allclose(found, pipeline.predict_proba(IRIS[0][80:81])[0], rtol=1e-6)
 
 
-def test_categories_of_catboost_are_refused(tmp_path: Path) -> None:
-    """The file holds hashes of them."""
-    frame, y = _mixed()
-    frame = frame.astype({"city": str, "size": int})
-    catboost.CatBoostRegressor(cat_features=["city"], **QUIET).fit(frame, y).save_model(str(tmp_path / "model.cbm"))
-    with pytest.raises(UnsupportedError, match="column 'city': CatBoost's file holds hashes"):
-        convert(tmp_path / "model.cbm", tmp_path / "o.bundle")
-
-
 def test_categories_that_xgboost_cuts_short_are_refused(tmp_path: Path) -> None:
     """Its file counts letters where it should count bytes."""
     frame, y = _mixed()

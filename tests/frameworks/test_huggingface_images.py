@@ -13,7 +13,7 @@ from ortolan.errors import ConversionError, ParityError, TaskMismatchError, Trus
 from ortolan.inputs.image_geometry import Placement, cropped
 from ortolan.tasks.golden import agrees
 from ortolan_convert.convert import convert
-from ortolan_convert.sources.image_processor import LEVELS, check_pixels, image_input, made_up_images
+from ortolan_convert.sources.huggingface.image_processor import LEVELS, check_pixels, image_input, made_up_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

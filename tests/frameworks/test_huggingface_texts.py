@@ -19,8 +19,8 @@ from ortolan.tasks import open_runner
 from ortolan.tasks.golden import agrees
 from ortolan.tasks.token_classification import AGGREGATIONS
 from ortolan.types import SessionConfig
-from ortolan_convert import huggingface_exam
 from ortolan_convert.convert import convert
+from ortolan_convert.huggingface import exam as huggingface_exam
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,7 +264,7 @@ def test_a_damaged_graph_is_found(tokens: Path, target: Path, monkeypatch: pytes
         answers["token_probabilities"][2][0, 0] += 1e-3
         return answers
 
-    monkeypatch.setattr("ortolan_convert.huggingface_bundle.answers_of", wrong)
+    monkeypatch.setattr("ortolan_convert.huggingface.bundle.answers_of", wrong)
     with pytest.raises(ParityError, match=r"disagrees with its source on 1 of \d+ texts"):
         convert(tokens, target, quantize=[])
 

@@ -13,7 +13,7 @@ import ortolan
 from ortolan.errors import UnsupportedError, UsageError
 from ortolan_convert.convert import convert
 from ortolan_convert.graph import IR_VERSION, OPSET
-from ortolan_convert.network_exam import asked
+from ortolan_convert.networks.exam import asked
 from ortolan_convert.request import Request
 from ortolan_convert.sources import keras as keras_reader
 from ortolan_convert.sources import saved_model as saved_model_reader
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from ortolan_convert.network import NetworkSource
+    from ortolan_convert.networks.source import NetworkSource
     from ortolan_convert.sources.kinds import Kind
 
 pytest.importorskip("tf2onnx")

@@ -306,7 +306,7 @@ def test_the_declared_type_of_a_module_that_fails_is_said(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("source: {shapes: 3}", "source.shapes: unknown key for PyTorch; known: arguments, weights"),
+        ("source: {shapes: 3}", "source.shapes: unknown key; known: arguments, weights"),
         ("source: {inputs: [{name: x}]}", r"source.inputs\[0\]: expected name, shape"),
         ("source: {inputs: [{name: x, shape: [0]}]}", r"source.inputs\[0\].shape: expected sizes"),
         ("source: {inputs: [{name: x, shape: [1], dtype: float}]}", r"source.inputs\[0\].dtype: expected one of"),

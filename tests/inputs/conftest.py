@@ -34,7 +34,7 @@ def _open(vectorizer: Any, kept: Any = None) -> tuple[Any, Any]:
     """The encoder of a fitted vectorizer, and its order of features."""
     from ortolan.inputs.config import NgramConfig
     from ortolan.inputs.ngrams import NgramEncoder
-    from ortolan_convert.vocabulary import compile_vocabulary, text_assets
+    from ortolan_convert.text.vocabulary import compile_vocabulary, text_assets
 
     tokenizer = vectorizer.tokenizer
     stop_words = vectorizer.get_stop_words()

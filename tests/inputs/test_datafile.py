@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ortolan.errors import InputError, StorageError
 from ortolan.inputs.datafile import _json_lines, label_text, read_arrays, read_texts
+from ortolan.inputs.table_file import count_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,10 @@ def test_tsv_without_labels(tmp_path: Path) -> None:
 
 
 def test_long_fields_are_read(tmp_path: Path) -> None:
-    """A text longer than the csv module's default limit is one field."""
+    """A text longer than the csv module's default limit is one field, of a table of features too."""
     (tmp_path / "s.csv").write_text("text\n" + "x" * 200_000 + "\n")
     assert len(read_texts(tmp_path / "s.csv").texts[0]) == 200_000
+    assert count_rows(tmp_path / "s.csv") == 1
 
 
 def test_jsonl_keeps_what_csv_cannot(tmp_path: Path) -> None:

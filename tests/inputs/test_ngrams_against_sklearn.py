@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("sklearn")
-pytest.importorskip("ortolan_convert.vocabulary")
+pytest.importorskip("ortolan_convert.text.vocabulary")
 
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 

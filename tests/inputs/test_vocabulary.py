@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("ortolan_convert.vocabulary")
+pytest.importorskip("ortolan_convert.text.vocabulary")
 
 from ortolan.errors import UnsupportedError
 from ortolan.inputs.config import NgramConfig
 from ortolan.inputs.ngrams import NgramEncoder
-from ortolan_convert import vocabulary
-from ortolan_convert.vocabulary import compile_vocabulary, text_assets
+from ortolan_convert.text import vocabulary
+from ortolan_convert.text.vocabulary import compile_vocabulary, text_assets
 
 
 def test_two_bytes_per_pair_of_characters():

@@ -24,8 +24,8 @@ import ortolan
 import ortolan_convert
 from ortolan.errors import ConversionError, InputError, ParityError, TaskMismatchError
 from ortolan.tasks.golden import agrees
-from ortolan_convert import huggingface_exam
 from ortolan_convert.convert import convert
+from ortolan_convert.huggingface import exam as huggingface_exam
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +251,7 @@ def test_a_damaged_graph_is_found(source: Path, samples: Path, tmp_path: Path, m
         answers["embeddings"][3] += 1e-4
         return answers
 
-    monkeypatch.setattr("ortolan_convert.huggingface_bundle.answers_of", wrong)
+    monkeypatch.setattr("ortolan_convert.huggingface.bundle.answers_of", wrong)
     with pytest.raises(ParityError, match="disagrees with its source on 1 of"):
         convert(source, tmp_path / "x.bundle", samples=samples, quantize=[])
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,15 @@ from onnx import TensorProto, helper, numpy_helper
 import ortolan
 import ortolan_convert
 from ortolan.cli.predict import predict
-from ortolan.errors import BundleError, ClosedError, InputError, InputTypeError, ManifestError, TaskMismatchError
+from ortolan.errors import (
+    BundleError,
+    ClosedError,
+    InputError,
+    InputTypeError,
+    ManifestError,
+    TaskMismatchError,
+    UnsupportedError,
+)
 from ortolan_convert.convert import convert
 
 if TYPE_CHECKING:
@@ -206,7 +214,7 @@ def test_zipmap_is_refused_with_advice(tmp_path: Path) -> None:
         "  labels: [0, 1]\n  probabilities: p\n",
         encoding="utf-8",
     )
-    with pytest.raises(BundleError, match=r"options=\{'zipmap': False\}"):
+    with pytest.raises(UnsupportedError, match=r"options=\{'zipmap': False\}"):
         convert(tmp_path / "m.onnx", tmp_path / "m.bundle", config=tmp_path / "task.yaml")
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+from ortolan_convert.analysis.layout import Layout
 from ortolan_convert.analysis.shapes import GivesUpError, Node, key_of
 from ortolan_convert.analysis.sizes import Bound, Size, envelope
 from ortolan_convert.analysis.workspace import node_workspace
-from ortolan_convert.layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,6 +12,7 @@ import onnx
 
 from ortolan_convert.analysis.arrangement_rules import ARRANGEMENTS
 from ortolan_convert.analysis.layer_rules import LAYERS
+from ortolan_convert.analysis.operator_kinds import ELEMENTWISE, FOUR_BYTES, ONE_BYTE, REDUCTIONS, SAME
 from ortolan_convert.analysis.shapes import (
     MOST_TRACKED,
     GivesUpError,
@@ -27,141 +28,6 @@ from ortolan_convert.analysis.window_rules import WINDOWS, window_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-Rule = "Callable[[Node], list[Value]]"
-
-SAME = frozenset(
-    [
-        "Abs",
-        "Acos",
-        "Acosh",
-        "Asin",
-        "Asinh",
-        "Atan",
-        "Atanh",
-        "BatchNormalization",
-        "BiasGelu",
-        "BitwiseNot",
-        "Cast",
-        "CastLike",
-        "Ceil",
-        "Celu",
-        "Clip",
-        "Cos",
-        "Cosh",
-        "CumSum",
-        "DequantizeLinear",
-        "Dropout",
-        "Elu",
-        "Erf",
-        "Exp",
-        "FastGelu",
-        "Floor",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Hardmax",
-        "Identity",
-        "InstanceNormalization",
-        "GroupNormalization",
-        "IsInf",
-        "IsNaN",
-        "LRN",
-        "LayerNormalization",
-        "LeakyRelu",
-        "Log",
-        "LogSoftmax",
-        "LpNormalization",
-        "MeanVarianceNormalization",
-        "Mish",
-        "Neg",
-        "Not",
-        "PRelu",
-        "QuantizeLinear",
-        "QuickGelu",
-        "RMSNormalization",
-        "RandomNormalLike",
-        "RandomUniformLike",
-        "Reciprocal",
-        "Relu",
-        "ReverseSequence",
-        "Round",
-        "RotaryEmbedding",
-        "ScatterElements",
-        "ScatterND",
-        "Selu",
-        "Shrink",
-        "Sigmoid",
-        "Sign",
-        "SimplifiedLayerNormalization",
-        "Sin",
-        "Sinh",
-        "SkipLayerNormalization",
-        "SkipSimplifiedLayerNormalization",
-        "Softmax",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Swish",
-        "Tan",
-        "Tanh",
-        "ThresholdedRelu",
-        "Trilu",
-    ]
-)
-"""Operators whose first output has the shape of the first input."""
-ELEMENTWISE = frozenset(
-    [
-        "Add",
-        "And",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Equal",
-        "FusedMul",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-        "QLinearAdd",
-        "QLinearMul",
-    ]
-)
-ONE_BYTE = frozenset(
-    ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"]
-)
-"""Operators whose result is bool."""
-REDUCTIONS = frozenset(
-    [
-        "ArgMax",
-        "ArgMin",
-        "ReduceL1",
-        "ReduceL2",
-        "ReduceLogSum",
-        "ReduceLogSumExp",
-        "ReduceMax",
-        "ReduceMean",
-        "ReduceMin",
-        "ReduceProd",
-        "ReduceSum",
-        "ReduceSumSquare",
-    ]
-)
-FOUR_BYTES = frozenset(["MatMulInteger", "ConvInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "MatMulNBits"])
-"""Operators whose result is int32 or float32 whatever they are given."""
 
 
 def outputs_of(node: Node) -> list[Value]:

@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 
 from ortolan_convert.analysis.sizes import Size, larger, number, symbol
-from ortolan_convert.free_dims import axis_names
+from ortolan_convert.networks.free_dims import axis_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan_convert.passes.network_int8 import Activations
-    from ortolan_convert.weights import Compute, Weights
+    from ortolan_convert.text.weights import Compute, Weights
 
     Pass = Callable[[onnx.ModelProto, Activations], onnx.ModelProto]
     """A network's graph, constants as initializers, and samples of what its weights meet -> the variant's graph."""

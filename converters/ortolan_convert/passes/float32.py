@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan_convert.weights import Weights
+from ortolan_convert.text.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan_convert.weights import Weights, largest_magnitudes
+from ortolan_convert.text.weights import Weights, largest_magnitudes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ortolan_convert.weights import Compute
+    from ortolan_convert.text.weights import Compute
 
 LEVELS = 127
 """Largest integer used: symmetric, so that zero is exact."""

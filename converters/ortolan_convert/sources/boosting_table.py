@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -32,11 +32,13 @@ class BoostingTable:
         names: of the columns, in the order of the model.
         categories: of columns that hold some, by position: all strings or all numbers, in the order of their codes.
         place: of the model, for messages.
+        hashed: columns of categories that the model knows by their hashes: strings that have some of these.
     """
 
     names: tuple[str, ...]
     categories: Mapping[int, tuple[Any, ...]]
     place: str
+    hashed: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     def check(self) -> None:
         """Refuse what no bundle can have.
@@ -63,7 +65,9 @@ class BoostingTable:
 
     def places(self) -> NDArray[Any]:
         """int64 [columns]: where each column stands in :meth:`matrix`: numbers first, then strings."""
-        strings = np.array([self.is_strings(column) for column in range(len(self.names))], bool)
+        strings = np.array(
+            [column in self.hashed or self.is_strings(column) for column in range(len(self.names))], bool
+        )
         return np.argsort(np.argsort(strings, kind="stable"), kind="stable")
 
     def columns(self, trees: Trees, *, infinite: bool, closed: bool) -> tuple[Column, ...]:
@@ -79,7 +83,9 @@ class BoostingTable:
         for i, name in enumerate(self.names):
             known = self.categories.get(i)
             kind = "string" if self.is_strings(i) else "number"
-            if known is None:
+            if i in self.hashed:
+                found.append(Column(name=name, kind="hashed", values=self.hashed[i], hash="catboost"))
+            elif known is None:
                 limits = trees.thresholds(int(places[i]))
                 limits = limits[np.isfinite(limits)]
                 chosen = limits[
@@ -114,7 +120,12 @@ class BoostingTable:
         return graph.node("Concat", *parts, shape=(parts[0].shape[0], len(self.names)), axis=1)
 
     def frame(self, rows: Rows) -> Any:
-        """The rows as the library takes them: a float64 matrix, or a data frame if there are categories."""
+        """The rows as the library takes them: a float64 matrix, or a data frame if there are categories.
+
+        With hashed ones it is a matrix of objects.
+        """
+        if self.hashed:
+            return np.stack([np.asarray(rows[name], object) for name in self.names], axis=1)
         if not self.categories:
             return np.stack([np.asarray(rows[name], np.float64) for name in self.names], axis=1)
         import pandas as pd

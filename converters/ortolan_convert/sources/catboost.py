@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
-from ortolan_convert.sources.boosting_table import BoostingTable
-from ortolan_convert.sources.catboost_trees import read_columns, read_symmetric, read_trees
+from ortolan_convert.sources.boosting_table import MOST_VALUES, BoostingTable
+from ortolan_convert.sources.catboost_trees import read_categories, read_columns, read_symmetric, read_trees
 from ortolan_convert.sources.first_read import read_apart
 from ortolan_convert.sources.packages import require
 from ortolan_convert.symmetric_trees import is_worth_while, sums_of_one
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
+    from ortolan_convert.sources.catboost_categories import Categories
     from ortolan_convert.symmetric_trees import SymmetricTree
+    from ortolan_convert.table import Column
     from ortolan_convert.trees import Trees
 
 _READS = """
@@ -38,7 +40,10 @@ model = catboost.CatBoost()
 model.load_model(sys.argv[1], format="cbm")
 with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
     model.save_model(os.path.join(directory, "model.json"), format="json")
-model.predict(numpy.zeros((1, len(model.feature_names_))))
+row = [0.0] * len(model.feature_names_)
+for column in model.get_cat_feature_indices():
+    row[column] = ""
+model.predict([row])
 """
 
 Kind = Literal["binary", "softmax", "one-vs-all", "identity", "exponential"]
@@ -69,9 +74,10 @@ class CatBoostModel:
         kind: what it makes of the sums.
         labels: of a classifier.
         border: score above which a binary classifier answers with its second class.
-        trees: over ``table``'s columns.
+        trees: over ``table``'s columns of numbers and what ``categories`` makes of the others.
         symmetric: the same trees, if they are symmetric; else none.
         table: the columns.
+        categories: what the trees ask of columns of categories.
     """
 
     kind: Kind
@@ -80,6 +86,42 @@ class CatBoostModel:
     trees: Trees
     symmetric: tuple[SymmetricTree, ...]
     table: BoostingTable
+    categories: Categories
+
+    def columns(self) -> tuple[Column, ...]:
+        """The table's columns; made-up rows draw from borders in combinations too."""
+        found = list(self.table.columns(self.trees, infinite=True, closed=False))
+        numbers = [place for place, column in enumerate(found) if column.kind == "number"]
+        for column, place in enumerate(numbers):
+            more = self.categories.borders(column)[:MOST_VALUES]
+            found[place] = replace(found[place], values=(*found[place].values, *more))
+        return tuple(found)
+
+    def matrix(self, graph: GraphBuilder, numbers: Value | None, others: Mapping[str, Value]) -> Value:
+        """float64 [batch, columns]: what the trees see."""
+        if not self.categories.columns:
+            return self.table.matrix(graph, numbers, others)
+        hashes = [others[self.table.names[column]] for column in self.categories.columns]
+        return self.categories.matrix(graph, numbers, hashes)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about rows that are made up for columns of categories."""
+        names = [self.table.names[column] for column in self.categories.columns]
+        unknown = [
+            name for column, name in zip(self.categories.columns, names, strict=True) if not self.table.hashed[column]
+        ]
+        found = []
+        if len(names) > len(unknown):
+            found.append(
+                "the model holds hashes of categories, not the categories: made-up rows have other strings with the "
+                "same hashes"
+            )
+        if unknown:
+            listed = ", ".join(map(repr, unknown[:8]))
+            found.append(
+                f"no known category of column {listed} stands in the model: made-up rows have only unknown ones"
+            )
+        return tuple(found)
 
     def build(self, graph: GraphBuilder, x: Value) -> Mapping[str, Value]:
         """Add the nodes; gives the outputs by name."""
@@ -124,7 +166,7 @@ def read_table_model(request: Request) -> TableSource:
 
     Raises:
         ConversionError: the file is damaged, cut short or of a later form.
-        UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
+        UnsupportedError: texts or embeddings among its features; a loss outside what is supported.
         MissingPackageError: catboost is not installed.
     """
     request.without_config()
@@ -138,18 +180,31 @@ def read_table_model(request: Request) -> TableSource:
     except (catboost.CatBoostError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[-160:]
         raise ConversionError(f"{path}: catboost {catboost.__version__} cannot read it: {reason}") from None
-    model = read_model(library, path.name)
+    return table_source(library, path.name, sampled=request.samples is not None)
+
+
+def table_source(library: Any, place: str, *, sampled: bool) -> TableSource:
+    """What becomes a bundle, of a model of the library; see :func:`read_model` for the errors.
+
+    Args:
+        library: the model.
+        place: where it stands, for messages.
+        sampled: whether the user has given rows, which leaves nothing to say of those that are made up.
+    """
+    catboost = require("catboost", "catboost", "boosting")
+    model = read_model(library, place)
     outputs = model.trees.outputs
     return TableSource(
         framework="catboost",
         version=catboost.__version__,
         packages=("catboost",),
         task="tabular-classification" if model.labels else "tabular-regression",
-        columns=model.table.columns(model.trees, infinite=True, closed=False),
+        columns=model.columns(),
         labels=model.labels,
         targets=() if model.labels else tuple(f"target{i}" for i in range(outputs)) if outputs > 1 else ("target",),
         ask=lambda rows: model.answers(library, model.table.frame(rows)),
-        build=lambda graph, numbers, others: model.build(graph, model.table.matrix(graph, numbers, others)),
+        build=lambda graph, numbers, others: model.build(graph, model.matrix(graph, numbers, others)),
+        notes=() if sampled else model.notes(),
     )
 
 
@@ -166,35 +221,52 @@ def check_file(data: bytes, place: str) -> None:
         raise ConversionError(f"{place}: a CatBoost model of {size + 8} bytes that is cut short to {len(data)}")
 
 
+def count_tables(data: bytes) -> int:
+    """How many tables of counters a whole cbm file has: the number that follows the trees, if anything does."""
+    (size,) = struct.unpack_from("<I", data, 4)
+    return int(struct.unpack_from("<I", data, 8 + size)[0]) if len(data) >= 12 + size else 0
+
+
 def read_model(library: Any, place: str) -> CatBoostModel:
     """A model of CatBoost from the library's own, by its export to JSON.
 
     Raises:
         ConversionError: the model is damaged.
-        UnsupportedError: categories, texts or embeddings among its features; a loss outside what is supported.
+        UnsupportedError: texts or embeddings among its features; a loss outside what is supported; counters that the
+            export does not tell apart.
     """
     names = [name or f"x{i}" for i, name in enumerate(library.feature_names_)]
-    categories = library.get_cat_feature_indices()
-    if categories:
-        listed = ", ".join(repr(names[index]) for index in categories[:5])
-        raise UnsupportedError(
-            f"{place}: categories in column {listed}: CatBoost's file holds hashes of them, which no graph can make of "
-            "strings; train on encoded columns (scikit-learn's OrdinalEncoder or OneHotEncoder in a pipeline with it)"
-        )
     others = [*library._get_text_feature_indices(), *library._get_embedding_feature_indices()]  # noqa: SLF001 - their only names
     if others:
         raise UnsupportedError(f"{place}: column {names[others[0]]!r} holds text or embeddings; train without it")
-    with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
-        exported = Path(directory, "model.json")
-        library.save_model(str(exported), format="json")
-        data = exported.read_bytes()
+    data = _saved(library, "json", place)
+    tables = count_tables(_saved(library, "cbm", place))
     try:
-        return _read(json.loads(data), library, place)
+        content = json.loads(data)
+        if tables != len(content.get("ctr_data") or {}):
+            raise UnsupportedError(
+                f"{place}: several counters of one type that divide the target differently, which CatBoost's export "
+                "does not tell apart; train with one TargetBorderCount for each type of simple_ctr and combinations_ctr"
+            )
+        return _read(content, library, place)
     except OrtolanError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
+
+
+def _saved(library: Any, form: str, place: str) -> bytes:
+    """The model as the library saves it."""
+    catboost = require("catboost", "catboost", "boosting")
+    with tempfile.TemporaryDirectory(prefix="ortolan-") as directory:
+        path = Path(directory, f"model.{form}")
+        try:
+            library.save_model(str(path), format=form)
+        except catboost.CatBoostError as error:
+            reason = " ".join(str(error).split())[-160:]
+            raise ConversionError(f"{place}: catboost {catboost.__version__} cannot save it again: {reason}") from None
+        return path.read_bytes()
 
 
 def _read(content: Any, library: Any, place: str) -> CatBoostModel:
@@ -203,12 +275,16 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
     if loss in REFUSED:
         raise UnsupportedError(f"{place}: loss {loss!r} is not supported: {REFUSED[loss]}")
     kind = LOSSES.get(loss, "identity")
-    table = BoostingTable(read_columns(content["features_info"]), {}, place)
+    columns, of_categories = read_columns(content["features_info"])
+    categories, questions = read_categories(content, of_categories)
+    known = categories.known()
+    hashed = {column: known.get(i, ()) for i, column in enumerate(of_categories)}
+    table = BoostingTable(columns, {}, place, hashed)
     table.check()
     labels: tuple[Label, ...] = ()
     if kind in ("binary", "softmax", "one-vs-all"):
         labels = tuple(one.item() if isinstance(one, np.generic) else one for one in library.classes_)
-    trees = read_trees(content, table, place)
+    trees = read_trees(content, questions, categories.width, place)
     wanted = 1 if kind == "binary" else len(labels) or trees.outputs
     if trees.outputs != wanted or (labels and len(labels) < 2):
         raise ValueError(f"{trees.outputs} outputs for {len(labels)} classes")
@@ -217,5 +293,11 @@ def _read(content: Any, library: Any, place: str) -> CatBoostModel:
         share = float(dict(library.get_metadata().items()).get("binclass_probability_threshold", "0.5"))
         border = float(np.log(share) - np.log1p(-share)) if 0 < share < 1 else 0.0
     return CatBoostModel(
-        kind=kind, labels=labels, border=border, trees=trees, symmetric=read_symmetric(content), table=table
+        kind=kind,
+        labels=labels,
+        border=border,
+        trees=trees,
+        symmetric=read_symmetric(content, questions),
+        table=table,
+        categories=categories,
     )

@@ -16,7 +16,6 @@ MOST_ENTRIES = 10_000
 
 _GGUF = "a GGUF file of llama.cpp; give the Hugging Face directory or ONNX file of the original model"
 _TAR = "a tar archive; unpack it and give the model inside"
-_UNKNOWN_JSON = "a JSON file without a model that is known"
 _NEEDS_WEIGHTS = (
     "the architecture of a Keras model without its weights; save the whole model with model.save('m.keras')"
 )

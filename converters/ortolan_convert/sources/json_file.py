@@ -15,7 +15,7 @@ LARGEST_JSON = 64 << 20
 
 
 def read_json(file: Path, kind: type[Any] = dict) -> Any:
-    """The content of a file, an object (dict) or an array (list).
+    """The content of a file: an object (dict), an array (list), or whatever it is (object).
 
     Raises:
         StorageError: it cannot be read.

@@ -15,18 +15,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
-from ortolan_convert.network import NetworkSource
+from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError
+from ortolan_convert.messages import words
+from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
 from ortolan_convert.sources.tensorflow.keras_config import check_config
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.task_config import TaskConfig
 
@@ -46,7 +48,7 @@ class _Description:
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read a Keras model; see `ortolan_convert.network.NetworkSource`.
+    """Read a Keras model; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         TrustRequiredError: a layer runs code.
@@ -56,8 +58,7 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         MissingPackageError: Keras 2 is not installed.
     """
     path = request.only_path()
-    for key in settings.source:
-        raise UsageError(f"{request.config}: source.{key}: unknown key; a Keras model has none")
+    check_source_keys(settings.source, (), request.config)
     description = _from_hdf5(path) if request.kind == "hdf5" else _from_archive(path, room)
     code = check_config(description.config, path, trust=request.trust)
     tf = tensorflow()
@@ -99,16 +100,12 @@ def _from_archive(path: Path, room: Path) -> _Description:
             config = _json(archive.read("config.json"), path, "config.json")
             with archive.open("model.weights.h5") as packed, weights.open("wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.LargeZipFile, RuntimeError) as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"{path}: a .keras archive that is damaged or cut short: {error}") from error
+    except OrtolanError:
+        raise
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except ValueError as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"{path}: a .keras archive that is damaged: {error}") from error
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, ValueError) as error:
+        raise ConversionError(f"{path}: a .keras archive that is damaged or cut short: {error}") from error
     with opened(weights, path) as content:
         check_contained(content, path)
     weights.unlink()
@@ -181,7 +178,7 @@ def _loaded(keras: Any, path: Path, version: str, *, trust: bool) -> Any:
             link.symlink_to(path.resolve())
             return keras.models.load_model(link, compile=False, safe_mode=not trust)
     except Exception as error:
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        reason = words(error)
         raise ConversionError(
             f"{path}: Keras {keras.__version__} cannot load it (saved by Keras {version}): {reason}"
         ) from error
@@ -220,7 +217,7 @@ class _Answering:
         try:
             function = tf.function(answer, autograph=False).get_concrete_function(*specs)
         except Exception as error:
-            reason = " ".join(str(error).split())[:500] or type(error).__name__
+            reason = words(error)
             raise UnsupportedError(f"{path}: TensorFlow cannot make a graph of the model: {reason}") from error
         return cls(path, model, function, specs, outputs)
 
@@ -251,7 +248,7 @@ class _Answering:
         try:
             answers = self.function(*given)
         except (tf.errors.OpError, ValueError) as error:
-            raise InputError(f"{self.path}: Keras refuses a sample: {' '.join(str(error).split())[:300]}") from error
+            raise InputError(f"{self.path}: Keras refuses a sample: {words(error)}") from error
         return {name: tensor.numpy() for name, tensor in zip(self.outputs, answers, strict=True)}
 
     def close(self) -> None:

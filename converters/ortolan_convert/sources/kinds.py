@@ -27,7 +27,7 @@ Kind = Literal[
     "pickle",
 ]
 
-_NETWORK = "ortolan_convert.network_bundle:convert_network"
+_NETWORK = "ortolan_convert.networks.bundle:convert_network"
 _SCIKIT_LEARN = "ortolan_convert.sources.scikit_learn.convert:convert_scikit_learn"
 _TREES = "ortolan_convert.table_bundle:convert_table"
 
@@ -72,7 +72,7 @@ KINDS: Mapping[Kind, KindRow] = {
         title="a directory of a Hugging Face model",
         extra="transformers",
         modules={**_ONNX, "tokenizers": "tokenizers"},
-        converter="ortolan_convert.huggingface_bundle:convert_huggingface",
+        converter="ortolan_convert.huggingface.bundle:convert_huggingface",
         runs_code="weights that are a pickle, and a model that is code of its own (auto_map)",
     ),
     "saved-model": KindRow(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
+from ortolan_convert.messages import one_line, words
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable
 from ortolan_convert.sources.first_read import read_apart
@@ -127,7 +128,7 @@ def read_table_model(request: Request) -> TableSource:
     try:
         booster = lightgbm.Booster(model_str=without_tail(data.decode()))
     except (lightgbm.basic.LightGBMError, ValueError) as error:
-        raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {error}") from None
+        raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {words(error)}") from None
     outputs = model.trees.outputs
     return TableSource(
         framework="lightgbm",
@@ -154,7 +155,7 @@ def parse_model(data: bytes, place: str) -> LightGBMModel:
     except OrtolanError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = one_line(error)
         raise ConversionError(f"{place}: a LightGBM model that is damaged or of an unknown form ({reason})") from None
 
 

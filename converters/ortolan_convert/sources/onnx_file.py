@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ortolan.bundle.onnxfile import check_external_data
-from ortolan_convert.free_dims import free_dims
-from ortolan_convert.network import NetworkSource
-from ortolan_convert.reference.oldest import from_operators
+from ortolan_convert.networks.free_dims import free_dims
+from ortolan_convert.networks.reference.oldest import from_operators
+from ortolan_convert.networks.source import NetworkSource
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +66,14 @@ class OnnxSource:
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:  # noqa: ARG001 - a reader's signature
-    """Read a foreign ONNX file, which is its own source; see `ortolan_convert.network.NetworkSource`."""
+    """Read a foreign ONNX file, which is its own source; see `ortolan_convert.networks.source.NetworkSource`.
+
+    Raises:
+        UsageError: the description says how to read it, which is no question here.
+        ModelFileError, StorageError: as :func:`read_onnx`.
+    """
     path = request.only_path()
+    check_source_keys(settings.source, (), request.config)
     source = read_onnx(path)
     external = tuple(path.parent / name for name in source.model.external_files)
     return NetworkSource(framework="onnx", version=f"opset {source.opset}", files=(path, *external), model=path)

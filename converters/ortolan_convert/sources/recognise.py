@@ -19,9 +19,9 @@ from typing import IO, TYPE_CHECKING, cast
 from ortolan.bundle.files import reason_of
 from ortolan.bundle.onnxfile import read_model
 from ortolan.bundle.wire import FIXED32, FIXED64, LENGTH, VARINT, Wire
-from ortolan.errors import ConversionError, ModelFileError, StorageError, UnsupportedError
+from ortolan.errors import ConversionError, ModelFileError, OrtolanError, StorageError, UnsupportedError
 from ortolan_convert.sources.foreign import directory_title, file_title, protobuf_title, zip_title
-from ortolan_convert.sources.huggingface import is_huggingface
+from ortolan_convert.sources.huggingface.directory import is_huggingface
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,9 +139,9 @@ def read_head(path: Path) -> tuple[bytes, int]:
             return file.read(HEAD_BYTES), status.st_size
     except IsADirectoryError:
         raise StorageError(f"{path}: expected a model file, found a directory; {_KNOWN}") from None
+    except OrtolanError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"{path}: cannot be read: {reason_of(error)}") from None
 
 
@@ -277,9 +277,9 @@ def _zip_kind(path: Path) -> Kind:
         with zipfile.ZipFile(_bounded(path)) as archive:
             names = archive.namelist()
             unpacked = sum(member.file_size for member in archive.infolist())
+    except OrtolanError:
+        raise
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error) as error:
-        if isinstance(error, StorageError):
-            raise
         raise ConversionError(f"{path}: a zip archive that is damaged or cut short: {error}") from None
     if unpacked > LARGEST_ARCHIVE:
         raise ConversionError(f"{path}: a zip archive that would unpack to {unpacked} bytes; expected a model")

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, InputError, StorageError, UnsupportedError, UsageError
-from ortolan_convert.network import NetworkSource
+from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
+from ortolan_convert.messages import words
+from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from ortolan.types import Array
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.task_config import TaskConfig
 
@@ -37,7 +39,7 @@ _INIT = "__saved_model_init_op"
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read one signature of a SavedModel; see `ortolan_convert.network.NetworkSource`.
+    """Read one signature of a SavedModel; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         StorageError: a file cannot be read.
@@ -103,7 +105,7 @@ def _meta_graph(path: Path) -> Any:
     except OSError as error:
         raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (message.DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise ConversionError(f"{file}: damaged or cut short: {' '.join(str(error).split())[:200]}") from None
+        raise ConversionError(f"{file}: damaged or cut short: {words(error)}") from None
     if content.saved_model_schema_version > SCHEMA:
         found = content.saved_model_schema_version
         raise UnsupportedError(f"{file}: expected a SavedModel of schema version {SCHEMA}, found {found}: a newer one")
@@ -125,9 +127,7 @@ def chosen_signature(
         UsageError: it is not there, or there are several and none is the default.
     """
     names = sorted(name for name in known if name != _INIT)
-    for key in source:
-        if key != "signature":
-            raise UsageError(f"{config}: source.{key}: unknown key; known: signature")
+    check_source_keys(source, ("signature",), config)
     if "signature" in source:
         name = source["signature"]
         if not isinstance(name, str) or name not in names:
@@ -229,11 +229,11 @@ class _Loaded:
             except BaseException:
                 loaded.close()
                 raise
+        except OrtolanError:
+            raise
         except (tf.errors.OpError, ValueError, TypeError, KeyError) as error:
-            if isinstance(error, ConversionError):
-                raise
             made = meta.meta_info_def.tensorflow_version or "unknown"
-            reason = " ".join(str(error).split())[:400]
+            reason = words(error)
             raise ConversionError(
                 f"{path}: TensorFlow {tf.__version__} cannot load it (written by version {made}): {reason}"
             ) from error
@@ -271,9 +271,7 @@ class _Loaded:
         try:
             answers: dict[str, Array] = self.session.run(dict(self._signature.outputs), given)
         except (tf.errors.OpError, ValueError) as error:
-            raise InputError(
-                f"{self._path}: TensorFlow refuses a sample: {' '.join(str(error).split())[:300]}"
-            ) from error
+            raise InputError(f"{self._path}: TensorFlow refuses a sample: {words(error)}") from error
         return answers
 
     def close(self) -> None:

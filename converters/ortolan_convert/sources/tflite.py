@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, InputError
-from ortolan_convert.network import TOLERANCE, NetworkSource
+from ortolan_convert.messages import words
+from ortolan_convert.networks.source import TOLERANCE, NetworkSource
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.saved_model import chosen_signature
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.sources.tensorflow_lite.file import Signature, read_lite
 from ortolan_convert.sources.tensorflow_lite.model import onnx_of
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.sources.tensorflow_lite.file import LiteModel, Operator, Subgraph
     from ortolan_convert.task_config import TaskConfig
@@ -44,7 +45,7 @@ _HYBRID = frozenset(
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read a TensorFlow Lite model; see `ortolan_convert.network.NetworkSource`.
+    """Read a TensorFlow Lite model; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         StorageError: the file cannot be read.
@@ -140,7 +141,7 @@ class _Interpreter:
         try:
             interpreter = module.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
         except (ValueError, RuntimeError) as error:
-            raise ConversionError(f"{path}: TensorFlow Lite cannot load it: {_line(error)}") from error
+            raise ConversionError(f"{path}: TensorFlow Lite cannot load it: {words(error)}") from error
         return cls(interpreter, signature, path)
 
     def ask(self, feeds: Tensors) -> Tensors:
@@ -164,13 +165,9 @@ class _Interpreter:
             self.interpreter.invoke()
             return {name: np.array(self.interpreter.get_tensor(at)) for name, at in self.signature.outputs.items()}
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"{self.path}: TensorFlow Lite refuses a sample: {_line(error)}") from error
+            raise InputError(f"{self.path}: TensorFlow Lite refuses a sample: {words(error)}") from error
 
     def close(self) -> None:
         """Let go of the model."""
         self.interpreter = None
         gc.collect()
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

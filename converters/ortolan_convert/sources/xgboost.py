@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting_table import BoostingTable, column_names
 from ortolan_convert.sources.first_read import read_apart
@@ -204,7 +205,7 @@ def parse_model(data: bytes, place: str) -> XGBoostModel:
     except OrtolanError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = one_line(error)
         raise ConversionError(f"{place}: an XGBoost model that is damaged or of an unknown form ({reason})") from None
 
 

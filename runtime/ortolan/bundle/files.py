@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from ortolan.errors import BundleError, StorageError
+from ortolan.errors import BundleError, OrtolanError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,9 +48,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
             raise BundleError(f"{str(path)!r} has {size} bytes, expected at most {limit}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(limit + 1)[:limit]
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"cannot read {str(path)!r}: {reason_of(error)}") from error
     finally:
         os.close(descriptor)

@@ -196,8 +196,19 @@ def _component_json(component: Component) -> dict[str, object]:
     }
 
 
+def fidelity_json(fidelity: Fidelity) -> dict[str, object]:
+    """A fidelity as the manifest, and all that is printed as JSON, has it."""
+    return {
+        "metric": fidelity.metric,
+        "n": fidelity.n,
+        "drop": fidelity.drop,
+        "interval": [fidelity.interval.low, fidelity.interval.high],
+        "worst": fidelity.worst,
+        "inputs": fidelity.inputs,
+    }
+
+
 def _info_json(info: VariantInfo) -> dict[str, object]:
-    fidelity = info.fidelity
     return {
         "precision": info.precision,
         "providers": list(info.providers),
@@ -206,14 +217,7 @@ def _info_json(info: VariantInfo) -> dict[str, object]:
         "macs": _polynomial_json(info.macs),
         "activation_bytes": _polynomial_json(info.activation_bytes),
         "cpu_features": list(info.cpu_features),
-        "fidelity": {
-            "metric": fidelity.metric,
-            "n": fidelity.n,
-            "drop": fidelity.drop,
-            "interval": [fidelity.interval.low, fidelity.interval.high],
-            "worst": fidelity.worst,
-            "inputs": fidelity.inputs,
-        },
+        "fidelity": fidelity_json(info.fidelity),
         **({} if info.weights is None else {"weights": _weights_json(info.weights)}),
     }
 

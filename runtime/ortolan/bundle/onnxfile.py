@@ -14,7 +14,7 @@ from ortolan.bundle.fields import shorten
 from ortolan.bundle.files import open_regular, reason_of
 from ortolan.bundle.names import path_problem
 from ortolan.bundle.onnxgraph import ExternalData, OnnxModel, Tensor, parse_model
-from ortolan.errors import ModelFileError, StorageError
+from ortolan.errors import ModelFileError, OrtolanError, StorageError
 
 __all__ = ["ExternalData", "OnnxModel", "Tensor", "check_external_data", "parse_model", "read_model"]
 
@@ -63,9 +63,9 @@ def read_model(path: str | os.PathLike[str]) -> OnnxModel:
             )
         with mmap.mmap(descriptor, size, access=mmap.ACCESS_READ) as content:
             return _parse(file, content)
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"cannot read {str(file)!r}: {reason_of(error)}") from error
     finally:
         os.close(descriptor)

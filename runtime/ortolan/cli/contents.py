@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from ortolan.bundle.manifest import MANIFEST, serialize
+from ortolan.bundle.manifest import MANIFEST, fidelity_json, serialize
 from ortolan.cli.tables import table
 from ortolan.tasks import is_experimental
 
@@ -60,7 +60,6 @@ def bundle_json(bundle: Bundle) -> dict[str, object]:
 
 def _variant_json(bundle: Bundle, variant: Variant) -> dict[str, object]:
     manifest, info = bundle.manifest, variant.info
-    fidelity = info.fidelity
     return {
         "component": variant.component,
         "variant": variant.name,
@@ -74,14 +73,7 @@ def _variant_json(bundle: Bundle, variant: Variant) -> dict[str, object]:
         "storage_bytes": manifest.variant_storage(variant.name),
         "macs": _at(info.macs, manifest.dims),
         "activation_bytes": _at(info.activation_bytes, manifest.dims),
-        "fidelity": {
-            "metric": fidelity.metric,
-            "n": fidelity.n,
-            "drop": fidelity.drop,
-            "interval": [fidelity.interval.low, fidelity.interval.high],
-            "worst": fidelity.worst,
-            "inputs": fidelity.inputs,
-        },
+        "fidelity": fidelity_json(info.fidelity),
     }
 
 

@@ -15,9 +15,20 @@ from __future__ import annotations
 
 import threading
 
-_lock = threading.Lock()
-_started = 0
-"""Threads of the sessions alive, without those that call them."""
+
+class _Count:
+    """What all sessions of the process have in common.
+
+    Its lock is taken twice by one thread where the garbage collector comes upon a share while another is counted.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.started = 0
+        """Threads of the sessions alive, without those that call them."""
+
+
+_count = _Count()
 
 
 class Share:
@@ -27,17 +38,18 @@ class Share:
         threads: that one run uses.
     """
 
-    __slots__ = ("_own", "threads")
+    __slots__ = ("_count", "_own", "threads")
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self._own = threads - 1
+        # When the interpreter ends, a module's names may be gone before its last objects are.
+        self._count = _count
 
     def release(self) -> None:
         """Give the threads back; a second time does nothing."""
-        global _started  # noqa: PLW0603 - it counts for the whole process
-        with _lock:
-            _started -= self._own
+        with self._count.lock:
+            self._count.started -= self._own
             self._own = 0
 
     def __del__(self) -> None:
@@ -51,8 +63,7 @@ def take(usual: int, *, asked: bool) -> Share:
         usual: what was asked for, or what the process may use.
         asked: whether it was asked for, and so is given whatever others have.
     """
-    global _started  # noqa: PLW0603 - it counts for the whole process
-    with _lock:
-        share = Share(usual if asked else max(1, usual // 2, usual - _started))
-        _started += share.threads - 1
+    with _count.lock:
+        share = Share(usual if asked else max(1, usual // 2, usual - _count.started))
+        _count.started += share.threads - 1
     return share

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from ortolan.bundle.fields import Record, array, choice, join, mismatch, number, optional, text
 from ortolan.errors import BundleError, ManifestError
 from ortolan.inputs.assets import no_assets
+from ortolan.inputs.column_hashes import HASHES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,6 +54,8 @@ class Feature:
         missing_as: what the model is given for a missing string; None where none may be missing.
         values: the only values that it may have; None for any.
         text: how a text becomes the model's inputs; None for other columns.
+        hash: how categories become the model's numbers, a name of `ortolan.inputs.column_hashes.HASHES`; None for
+            other columns.
     """
 
     name: str
@@ -63,11 +66,17 @@ class Feature:
     missing_as: str | None = None
     values: tuple[str | float, ...] | None = None
     text: NgramSets | None = None
+    hash: str | None = None
 
     @property
     def is_alone(self) -> bool:
         """Whether it is of one input of the model, and no text."""
         return self.dtype not in (UNUSED, TEXT)
+
+    @property
+    def takes_strings(self) -> bool:
+        """Whether its values are strings."""
+        return self.dtype in (STRINGS, TEXT) or self.hash is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,7 @@ def parse_columns(
           - {name: size, values: [S, M, L], input: size}                 # anything else is refused
           - {name: id, unused: true}                                     # may stand in a row, or be left out
           - {name: review, text: {kind: ngram-sets, ...}}                # a text: see ortolan.inputs.ngram_sets
+        - {name: shop, input: shop, hash: catboost}                    # int64 hashes: see ortolan.inputs.column_hashes
 
     Args:
         raw: the ``columns`` object.
@@ -136,6 +146,8 @@ def parse_columns(
             return Feature(name, "", UNUSED, missing=True, infinite=True)
         if "text" in entry:
             return _text_feature(Record(entry, place, ("name", "text")), inputs, read_asset)
+        if "hash" in entry:
+            return _hashed_feature(Record(entry, place, ("name", "input", "hash")), specs)
         given = {"input": matrix, **shared, "missing_as": None, "values": None, **entry}
         fields = Record(given, place, ("name", "input", *shared, "missing_as", "values"))
         name = fields.get("name", _NAME)
@@ -174,6 +186,16 @@ def _text_feature(fields: Record, inputs: Sequence[TensorSpec], read_asset: Read
     sets = fields.get("text", lambda value, place: NgramSets.open(value, read_asset, place))
     sets.check(inputs)
     return Feature(fields.get("name", _NAME), "", TEXT, missing=False, text=sets)
+
+
+def _hashed_feature(fields: Record, specs: Mapping[str, TensorSpec]) -> Feature:
+    """A column of categories that the model knows by their hashes, in an input of its own."""
+    name, target = fields.get("name", _NAME), fields.get("input", _NAME)
+    if target not in specs:
+        raise BundleError(f"model: expected an input {target!r} for {name!r}, found {', '.join(specs) or 'none'}")
+    if specs[target].dtype != "int64":
+        raise BundleError(f"model: expected input {target!r} to take hashes in int64, found {specs[target]}")
+    return Feature(name, target, "int64", missing=False, hash=fields.get("hash", choice(tuple(HASHES))))
 
 
 def _feature(fields: Record, name: str, spec: TensorSpec, place: str) -> Feature:

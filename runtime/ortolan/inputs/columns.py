@@ -11,7 +11,8 @@ import numpy as np
 
 from ortolan.errors import InputError, InputTypeError
 from ortolan.inputs.assets import no_assets
-from ortolan.inputs.column_config import STRINGS, TEXT, UNUSED, ColumnsConfig, parse_columns
+from ortolan.inputs.column_config import STRINGS, UNUSED, ColumnsConfig, parse_columns
+from ortolan.inputs.column_hashes import HashedColumn
 from ortolan.inputs.column_texts import ColumnTexts, kind_of, place_of
 
 if TYPE_CHECKING:
@@ -60,10 +61,14 @@ class Columns:
         self._cast = config.cast
         self.most_rows = config.rows or max(1, min(GROUP, CELLS // len(config.features)))
         self._texts = ColumnTexts(config.features)
-        self._groups: list[_Group] = []
+        self._groups: list[_Group | HashedColumn] = []
         for name in dict.fromkeys(feature.input for feature in config.features if feature.is_alone):
             places = [i for i, one in enumerate(config.features) if one.input == name and one.is_alone]
             flat = config.ranks[name] == 1
+            hashed = config.features[places[0]]
+            if hashed.hash is not None:
+                self._groups.append(HashedColumn(hashed.name, places[0], name, hashed.hash, flat=flat))
+                continue
             self._groups.append(_Group(name, places, [config.features[i] for i in places], config.cast, flat=flat))
 
     @classmethod
@@ -358,7 +363,7 @@ def _parsed(feature: Feature, cell: str | None, row: int) -> Any:
     place = place_of(row, feature.name)
     if cell is None:
         raise InputError(f"{place}the row ends before it")
-    if feature.dtype in (STRINGS, TEXT):
+    if feature.takes_strings:
         return cell if cell or not feature.missing else None
     digits = cell.strip()
     if not digits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def read_texts(path: Path) -> TextSamples:
         StorageError: it cannot be read.
         InputError: another kind of file, no text, a missing column, a row that is not as expected, not UTF-8.
     """
-    reader = {".csv": _delimited, ".tsv": _delimited, ".jsonl": _json_lines, ".txt": _lines}.get(path.suffix.lower())
+    reader = {".csv": _table, ".tsv": _table, ".jsonl": _json_lines, ".txt": _lines}.get(path.suffix.lower())
     if reader is None:
         if path.suffix.lower() in {".npy", ".npz"}:
             raise InputError(f"{path}: this model takes texts, not arrays; expected .csv, .tsv, .jsonl or .txt")
@@ -115,24 +116,46 @@ def read_arrays(path: Path) -> Mapping[str, Array]:
     return arrays
 
 
-def _delimited(path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:
+@contextmanager
+def delimited(path: Path, file: TextIO) -> Iterator[csv.DictReader[str]]:
+    """The rows of a .csv or .tsv file, their cells by name; `csv.Error` where it is not well-formed."""
     before = csv.field_size_limit(LARGEST_FIELD)
     try:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-        columns = rows.fieldnames
-        if columns is None:
-            return
-        if "text" not in columns:
-            raise InputError(f"{path}: expected a column 'text', found {', '.join(map(repr, columns[:8]))}")
-        for row in rows:
-            if row["text"] is None:
-                raise InputError(f"{path}: line {rows.line_num}: expected {len(columns)} columns, found fewer")
-            label = row.get("label")
-            yield row["text"], label or None
-    except csv.Error as error:
-        raise InputError(f"{path}: not a well-formed table: {error}") from None
+        yield csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
     finally:
         csv.field_size_limit(before)
+
+
+def json_object(text: str, number: int) -> dict[str, Any]:
+    """A line of a .jsonl file.
+
+    Raises:
+        InputError: it is no JSON object; names the line.
+    """
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"line {number}: expected a JSON object: {error}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"line {number}: expected a JSON object, found {type(row).__name__}")
+    return row
+
+
+def _table(path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:
+    try:
+        with delimited(path, file) as rows:
+            columns = rows.fieldnames
+            if columns is None:
+                return
+            if "text" not in columns:
+                raise InputError(f"{path}: expected a column 'text', found {', '.join(map(repr, columns[:8]))}")
+            for row in rows:
+                if row["text"] is None:
+                    raise InputError(f"{path}: line {rows.line_num}: expected {len(columns)} columns, found fewer")
+                label = row.get("label")
+                yield row["text"], label or None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a well-formed table: {error}") from None
 
 
 def _json_lines(path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:
@@ -140,7 +163,10 @@ def _json_lines(path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:
     for number, line in enumerate(file.read().split("\n"), 1):
         if not line.strip():
             continue
-        row = _json_row(path, number, line)
+        try:
+            row = json_object(line, number)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         text, label = row.get("text"), row.get("label")
         if not isinstance(text, str):
             found = "nothing" if "text" not in row else type(text).__name__
@@ -148,16 +174,6 @@ def _json_lines(path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:
         if isinstance(label, list | dict):
             raise InputError(f"{path}: line {number}: expected one label, found {type(label).__name__}")
         yield text, None if label is None else label_text(label)
-
-
-def _json_row(path: Path, number: int, line: str) -> dict[str, object]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: line {number}: expected a JSON object: {error}") from None
-    if not isinstance(row, dict):
-        raise InputError(f"{path}: line {number}: expected a JSON object, found {type(row).__name__}")
-    return row
 
 
 def _lines(_path: Path, file: TextIO) -> Iterator[tuple[str, str | None]]:

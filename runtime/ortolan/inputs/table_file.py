@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import InputError, StorageError
-from ortolan.inputs.datafile import label_text
+from ortolan.inputs.datafile import delimited, json_object, label_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,10 +79,10 @@ def _table(path: Path) -> Iterator[Iterator[dict[str, Any]]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             if path.suffix.lower() == ".jsonl":
-                yield (_object(line, i) for i, line in enumerate(file, 1) if line.strip())
+                yield (json_object(line, i) for i, line in enumerate(file, 1) if line.strip())
             else:
-                lines = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
-                yield (_full(line, i) for i, line in enumerate(lines))
+                with delimited(path, file) as lines:
+                    yield (_full(line, i) for i, line in enumerate(lines))
     except UnicodeDecodeError as error:
         found = error.object[error.start]
         raise InputError(f"{path}: expected UTF-8, found byte 0x{found:02x} at {error.start}") from None
@@ -100,13 +99,3 @@ def _full(line: dict[str | Any, str | Any], row: int) -> dict[str, Any]:
     if None in line:
         raise InputError(f"row {row}: expected {len(line) - 1} cells, found {len(line) - 1 + len(line[None])}")
     return line
-
-
-def _object(text: str, number: int) -> dict[str, Any]:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"line {number}: expected a JSON object: {error}") from None
-    if not isinstance(row, dict):
-        raise InputError(f"line {number}: expected a JSON object, found {type(row).__name__}")
-    return row

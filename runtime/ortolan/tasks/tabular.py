@@ -28,7 +28,6 @@ import numpy as np
 
 from ortolan.bundle.fields import Record, array, join, optional, text
 from ortolan.errors import BundleError, ManifestError, SessionError
-from ortolan.inputs.column_config import STRINGS, TEXT
 from ortolan.inputs.columns import Columns
 from ortolan.tasks.runner import Encoded
 from ortolan.tasks.text_classification import Classification
@@ -282,7 +281,7 @@ def _example(number: int, feature: Feature) -> str | float:
     """A value that the feature takes."""
     if feature.values is not None:
         return feature.values[number % len(feature.values)]
-    return "" if feature.dtype in (STRINGS, TEXT) else number
+    return "" if feature.takes_strings else number
 
 
 def _label(value: object, at: str) -> Label:

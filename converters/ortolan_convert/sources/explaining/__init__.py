@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ortolan.errors import ConversionError, OrtolanError, StorageError
+from ortolan_convert.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,5 @@ def facts_of(path: Path, kind: Kind) -> Facts:
     except OSError as error:
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConversionError(f"{path}: damaged or cut short, it cannot be looked into ({reason:.200})") from error
+        raise ConversionError(f"{path}: damaged or cut short, it cannot be looked into ({one_line(error)})") from error
     return facts

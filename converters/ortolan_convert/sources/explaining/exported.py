@@ -7,8 +7,10 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import TrustRequiredError, UnsupportedError
+from ortolan_convert.sources.explaining.bounded_stream import BoundedStream
 from ortolan_convert.sources.explaining.facts import Facts, counted, listed, member, parsed
-from ortolan_convert.sources.explaining.pickle_outline import BoundedStream, Made, outline
+from ortolan_convert.sources.explaining.pickle_outline import outline
+from ortolan_convert.sources.explaining.symbols import Made
 from ortolan_convert.sources.pytorch.checked_archives import check_script
 from ortolan_convert.sources.pytorch.checked_program import check_program
 

@@ -8,56 +8,22 @@ from __future__ import annotations
 
 import pickletools
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError
+from ortolan.errors import ConversionError, OrtolanError
+from ortolan_convert.messages import words
+from ortolan_convert.sources.explaining.bounded_stream import PIECE, BoundedStream
+from ortolan_convert.sources.explaining.symbols import Made, Name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_STEPS = 20_000_000
 """Opcodes that are followed."""
-LARGEST_STRING = 1 << 30
-"""Bytes of one string in a pickle."""
-MOST_BYTES = 1 << 32
-"""Bytes that are read in all, decompressed."""
-_PIECE = 1 << 20
 _MOST_AXES = 64
 """numpy's own bound."""
 
 _JOBLIB_ARRAY = "joblib.numpy_pickle.NumpyArrayWrapper"
-
-
-class Name(str):
-    """Dotted name of what a pickle imports."""
-
-    __slots__ = ()
-
-
-@dataclass(slots=True, eq=False)
-class Made:
-    """What a call in a pickle would make.
-
-    Args:
-        by: what is called; a :class:`Name`, or what another call would make.
-        arguments: of the call.
-        state: what is set on the result; None if nothing is.
-        items: what is added to it, if it is a kind of list or dict.
-        data: of a joblib array, its first bytes in the file.
-    """
-
-    by: Any
-    arguments: Any = ()
-    state: Any = None
-    items: Any = None
-    data: bytes = b""
-
-    def get(self, key: str) -> Any:
-        """An attribute of the state; None if there is none."""
-        state = self.state
-        if isinstance(state, tuple) and len(state) == 2:  # attributes and slots
-            state = state[0] if isinstance(state[0], dict) else state[1]
-        return state.get(key) if isinstance(state, dict) else None
 
 
 @dataclass(slots=True)
@@ -71,46 +37,6 @@ class Outline:
 
     content: Any = None
     names: list[str] = field(default_factory=list)
-
-
-class BoundedStream:
-    """A stream of a file nobody trusts: no read allocates more than is there."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._read = 0
-
-    def read(self, size: int) -> bytes:
-        """At most ``size`` bytes.
-
-        Raises:
-            ConversionError: more than the bounds allow.
-        """
-        if size > LARGEST_STRING:
-            raise ConversionError(f"a pickle with a string of {size} bytes, which is not looked into")
-        pieces, left = [], size
-        while left > 0 and (piece := self._stream.read(min(left, _PIECE))):
-            pieces.append(piece)
-            left -= len(piece)
-        self._count(size - left)
-        return b"".join(pieces)
-
-    def skip(self, size: int) -> None:
-        """Leave out bytes."""
-        while size > 0 and (piece := self._stream.read(min(size, _PIECE))):
-            size -= len(piece)
-            self._count(len(piece))
-
-    def readline(self) -> bytes:
-        """Up to the end of the line."""
-        line = self._stream.readline(_PIECE)
-        self._count(len(line))
-        return line
-
-    def _count(self, size: int) -> None:
-        self._read += size
-        if self._read > MOST_BYTES:
-            raise ConversionError(f"a pickle of more than {MOST_BYTES} bytes, which is not looked into")
 
 
 class _Mark:
@@ -145,10 +71,10 @@ class _Machine:
                 if step >= MOST_STEPS:
                     raise ConversionError(f"a pickle of more than {MOST_STEPS} steps, which is not looked into")
                 _STEPS.get(opcode.name, _push)(self, argument)
+        except OrtolanError:
+            raise
         except (ValueError, IndexError, KeyError, TypeError, AttributeError, EOFError, OverflowError) as error:
-            if isinstance(error, ConversionError):
-                raise
-            raise ConversionError(f"a pickle that is damaged or cut short: {' '.join(str(error).split())}") from None
+            raise ConversionError(f"a pickle that is damaged or cut short: {words(error)}") from None
         raise ConversionError("a pickle that is cut short")
 
     def since_mark(self) -> list[Any]:
@@ -334,7 +260,7 @@ def _take_array(machine: _Machine, wrapper: Made) -> None:
         if not isinstance(size, int) or size < 0:
             raise ValueError("an array without a shape")
         count *= size
-    wrapper.data = machine.stream.read(min(count, _PIECE))
+    wrapper.data = machine.stream.read(min(count, PIECE))
     machine.stream.skip(count - len(wrapper.data))
 
 

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ortolan_convert.sources.explaining.bounded_stream import BoundedStream
 from ortolan_convert.sources.explaining.facts import Facts, counted, listed, member
-from ortolan_convert.sources.explaining.pickle_outline import BoundedStream, Made, Outline, outline
+from ortolan_convert.sources.explaining.pickle_outline import Outline, outline
+from ortolan_convert.sources.explaining.symbols import Made
 from ortolan_convert.sources.recognise import compression_of, open_decompressed, read_head
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ortolan.bundle.onnxfile import read_model
-from ortolan.errors import ConversionError, StorageError
-from ortolan_convert.sources.explaining.facts import LARGEST_TEXT, Facts, counted, listed, parsed
+from ortolan_convert.sources.explaining.facts import Facts, counted, listed
+from ortolan_convert.sources.json_file import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,9 @@ def _spec(spec: TensorSpec) -> str:
 
 def huggingface_facts(path: Path) -> Facts:
     """Of a Hugging Face or sentence-transformers directory."""
-    modules = _json(path / "modules.json") if (path / "modules.json").is_file() else None
+    modules = read_json(path / "modules.json", object) if (path / "modules.json").is_file() else None
     steps = [str(entry.get("type")).rpartition(".")[2] for entry in modules or () if isinstance(entry, dict)]
-    config = _json(path / "config.json") if (path / "config.json").is_file() else {}
+    config = read_json(path / "config.json", object) if (path / "config.json").is_file() else {}
     config = config if isinstance(config, dict) else {}
     files = sorted(entry.name for entry in path.iterdir())
     pickled = [name for name in files if name.endswith((".bin", ".pt", ".pth", ".pkl", ".ckpt"))]
@@ -87,14 +87,3 @@ def _described(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def _classes(config: dict[str, Any]) -> list[Any]:
     mapped = config.get("auto_map")
     return list(mapped.values()) if isinstance(mapped, dict) else [mapped]
-
-
-def _json(file: Path) -> Any:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(LARGEST_TEXT + 1)
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be read: {error.strerror or error}") from None
-    if len(content) > LARGEST_TEXT:
-        raise ConversionError(f"{file}: expected at most {LARGEST_TEXT} bytes of JSON")
-    return parsed(content, str(file))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ortolan.bundle.files import read_bounded
 from ortolan.bundle.wire import LENGTH, VARINT, Wire, signed
-from ortolan.errors import BundleError, ConversionError
+from ortolan.errors import BundleError, ConversionError, OrtolanError
 from ortolan_convert.sources.explaining.facts import Facts, counted, listed
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def tflite_facts(path: Path) -> Facts:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         try:
             return _lite(_Table(content, _unsigned(content, 0)))
+        except OrtolanError:
+            raise
         except (struct.error, IndexError, ValueError) as error:
-            if isinstance(error, ConversionError):
-                raise
             raise ConversionError(f"{path}: a TensorFlow Lite model that is damaged or cut short: {error}") from None
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ortolan.errors import ConversionError, TrustRequiredError, UnsupportedError
-from ortolan_convert.sources.pytorch.messages import one_line
+from ortolan_convert.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, OrtolanError, TrustRequiredError, UnsupportedError, UsageError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.pytorch.checked_archives import check_intact, globals_of, weights_only
-from ortolan_convert.sources.pytorch.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import UsageError
-from ortolan_convert.free_dims import NAME
+from ortolan_convert.networks.free_dims import NAME
+from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -66,9 +67,7 @@ def described(source: Mapping[str, object], origin: Path | None) -> Description:
     Raises:
         UsageError: it is not what is expected, with the dotted path.
     """
-    for key in source:
-        if key not in _READERS:
-            raise UsageError(f"{origin}: source.{key}: unknown key for PyTorch; known: {', '.join(_READERS)}")
+    check_source_keys(source, _READERS, origin)
     try:
         return Description(**{key: _READERS[key](value) for key, value in source.items()})
     except _WrongError as error:

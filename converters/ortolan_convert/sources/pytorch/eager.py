@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UsageError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.checkpoint import modules_in, pick, put_into, read_weights
 from ortolan_convert.sources.pytorch.flat import (
@@ -19,7 +20,6 @@ from ortolan_convert.sources.pytorch.flat import (
     submodule,
 )
 from ortolan_convert.sources.pytorch.layers import refuse_script
-from ortolan_convert.sources.pytorch.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,13 @@ import onnx
 from ortolan.engine.session import open_session
 from ortolan.errors import ModelFileError, ParityError, SessionError, UnsupportedError
 from ortolan.types import SessionConfig
-from ortolan_convert.network import TOLERANCE
+from ortolan_convert.messages import one_line
+from ortolan_convert.networks.reference.probes import unlike
+from ortolan_convert.networks.source import TOLERANCE
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.layers import explained
-from ortolan_convert.sources.pytorch.messages import one_line
-from ortolan_convert.sources.pytorch.trials import gap_between, output_shape, running_sizes, trials_of
-from ortolan_convert.weight_file import tidy, write_model
+from ortolan_convert.sources.pytorch.trials import output_shape, running_sizes, trials_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -225,7 +226,7 @@ def _compare(network: TorchNetwork, model: Path, trials: Sequence[Trial]) -> Non
             except SessionError as error:
                 raise UnsupportedError(f"{network.path}: the exported graph fails{trial.where}: {error}") from error
             for name, expected in trial.answers.items():
-                gap = gap_between(expected, found[name]) if name in found else float("inf")
+                gap = unlike(found, {name: expected})
                 if not gap <= TOLERANCE:
                     raise ParityError(
                         f"{network.path}: the exported graph's {name} differs from torch's by {gap:.2g} of the "

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import logging
 import re
-import sys
-import warnings
 from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -180,19 +176,6 @@ def in_eval_mode(module: Any) -> list[str]:
         return []
     rest = f" and {len(training) - 3} more" if len(training) > 3 else ""
     return [f"it was saved in training mode; {', '.join(training[:3])}{rest} became as they are for inference"]
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Neither warnings nor log lines of torch, and what a network prints goes to standard error."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _kind(part: Any) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import OrtolanError, UnsupportedError
+from ortolan_convert.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 _OPERATORS = (re.compile(r"OpOverload\(op='([\w.]+)'"), re.compile(r"operator '?(\w+::\w+)'?"))
 """How torch's exporters name the operator that they do not know."""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m|[\U00010000-\U0010ffff]|\[9\dm|\[0m")
 _TRAINED = {"aten::dropout": 2, "aten::feature_dropout": 2, "aten::alpha_dropout": 2, "aten::batch_norm": 5}
 """Operators that act otherwise in training, and where their switch is among the arguments."""
 
@@ -34,8 +34,7 @@ def explained(error: Exception, exported: Any, path: Path) -> OrtolanError:
             if (match := pattern.search(text)) is not None:
                 layer = _layer(exported, re.split(r"[.:]+", match[1])[-1])
                 return UnsupportedError(f"{path}: ONNX has no counterpart of the operator {match[1]}{layer}")
-    reason = _COLOURS.sub("", " ".join(str(chain[-1]).split()))[:300]
-    return UnsupportedError(f"{path}: torch cannot export it to ONNX: {type(chain[-1]).__name__}: {reason}")
+    return UnsupportedError(f"{path}: torch cannot export it to ONNX: {one_line(chain[-1])}")
 
 
 def refuse_program(program: Any, path: Path) -> None:

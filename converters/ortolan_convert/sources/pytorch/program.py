@@ -6,12 +6,12 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, UnsupportedError, UsageError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.checked_archives import check_intact, members, weights_only
 from ortolan_convert.sources.pytorch.checked_program import check_program
 from ortolan_convert.sources.pytorch.flat import TorchNetwork, check_tensors, flat_module
 from ortolan_convert.sources.pytorch.layers import refuse_program
-from ortolan_convert.sources.pytorch.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UsageError
-from ortolan_convert.network import NetworkSource
+from ortolan_convert.messages import one_line
+from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.kinds import KINDS
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.description import Description, described
 from ortolan_convert.sources.pytorch.eager import eager_network, read_with_weights
 from ortolan_convert.sources.pytorch.export import exported
-from ortolan_convert.sources.pytorch.flat import quiet
-from ortolan_convert.sources.pytorch.messages import one_line
 from ortolan_convert.sources.pytorch.program import read_program
+from ortolan_convert.sources.pytorch.quiet import quiet
 from ortolan_convert.sources.pytorch.script import read_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.request import Request
     from ortolan_convert.sources.kinds import Kind
     from ortolan_convert.sources.pytorch.description import Input
@@ -42,7 +42,7 @@ _READERS: Mapping[Kind, Read] = {
 
 
 def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkSource:
-    """Read a file of PyTorch; see `ortolan_convert.network.NetworkSource`.
+    """Read a file of PyTorch; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
         TrustRequiredError: reading it would run code.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.pytorch import shapes
 from ortolan_convert.sources.pytorch.checked_archives import check_intact, check_script, members
 from ortolan_convert.sources.pytorch.flat import (
@@ -17,7 +18,6 @@ from ortolan_convert.sources.pytorch.flat import (
     submodule,
 )
 from ortolan_convert.sources.pytorch.layers import refuse_script
-from ortolan_convert.sources.pytorch.messages import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.pytorch import shapes
-from ortolan_convert.sources.pytorch.messages import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ortolan_convert.network import Tensors
+    from ortolan_convert.networks.source import Tensors
     from ortolan_convert.sources.pytorch.flat import TorchNetwork
 
 OTHER_SIZES = (16, 64, 224)
@@ -104,20 +102,6 @@ def output_shape(name: str, trials: Sequence[Trial]) -> tuple[int | str, ...] | 
         same = [dim for dim in trials[0].dims if all(t.dims[dim] == size for t, size in zip(trials, seen, strict=True))]
         dims.append(seen[0] if len(set(seen)) == 1 else (*same, f"{name}.{axis}")[0])
     return tuple(dims)
-
-
-def gap_between(expected: Any, found: Any) -> float:
-    """Largest difference relative to the larger of 1 and the largest number; NaN equals NaN."""
-    if expected.shape != found.shape or expected.dtype != found.dtype:
-        return float("inf")
-    if not expected.size:
-        return 0.0
-    one, other = expected.astype(np.float64), found.astype(np.float64)
-    if not np.array_equal(np.isfinite(one), np.isfinite(other)):
-        return float("inf")
-    one, other = np.nan_to_num(one), np.nan_to_num(other)
-    with np.errstate(over="ignore"):
-        return float((np.abs(one - other) / max(1.0, float(np.abs(one).max()))).max())
 
 
 def _trial(network: TorchNetwork, dims: Mapping[str, int], where: str) -> Trial:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ortolan.errors import ConversionError, MissingPackageError, OrtolanError, TrustRequiredError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.recognise import compression_of, open_decompressed, read_head
 from ortolan_convert.sources.scikit_learn.stand_ins import PICKLERS, read_with_stand_ins
@@ -160,7 +161,7 @@ def _explained(path: Path, missing: Missing | None, version: str | None, error: 
         return MissingPackageError(f"{path}: saved with {package}; install it to read the file: pip install {package}")
     if missing and missing.custom:
         return UnsupportedError(f"{path}: {missing.custom}, which is not part of scikit-learn and cannot be converted")
-    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    reason = one_line(error)
     if version is not None and version != sklearn.__version__:
         return ConversionError(
             f"{path}: made with scikit-learn {version}, which the installed {sklearn.__version__} cannot read "

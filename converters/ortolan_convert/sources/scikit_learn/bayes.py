@@ -13,6 +13,7 @@ from ortolan_convert.heads import both_sides
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.linear_models import decision
 from ortolan_convert.sources.scikit_learn.steps import Prediction
+from ortolan_convert.tree_answers import logistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,10 +89,8 @@ def log_ratios(graph: GraphBuilder, likelihoods: Value, classes: int) -> Predict
     if classes > 2:
         return Prediction(scores=likelihoods, probabilities=graph.node("Softmax", likelihoods, axis=1), by_scores=True)
     ratio = graph.node("Sub", columns(graph, likelihoods, [1]), columns(graph, likelihoods, [0]))
-    sigmoid = graph.node("Sigmoid", ratio)
-    probabilities = joined(graph, [binary(graph, "Sub", 1.0, sigmoid), sigmoid])
-    label = position(graph, "ArgMax", likelihoods)
-    return Prediction(scores=both_sides(graph, ratio), probabilities=probabilities, label=label, by_scores=True)
+    scores, label = both_sides(graph, ratio), position(graph, "ArgMax", likelihoods)
+    return Prediction(scores=scores, probabilities=logistic(graph, scores), label=label, by_scores=True)
 
 
 def mixture(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:

@@ -40,7 +40,19 @@ def lightgbm_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> P
 
 def catboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """CatBoostClassifier, CatBoostRegressor, CatBoostRanker."""
-    return _predicted(graph, fitted, features, catboost.read_model(fitted.model, fitted.place))
+    model = catboost.read_model(fitted.model, fitted.place)
+    if model.table.hashed:
+        names = ", ".join(repr(model.table.names[column]) for column in model.table.hashed)
+        raise UnsupportedError(
+            f"{fitted.place}: {type(fitted.model).__name__} with categories in column {names} behind other steps; "
+            "convert it alone, for the columns that it takes: model.save_model('model.cbm')"
+        )
+    return _predicted(graph, fitted, features, model)
+
+
+def takes_categories(model: Any) -> bool:
+    """Whether this is a model of CatBoost with columns of categories, not a pipeline that holds one."""
+    return type(model).__module__.partition(".")[0] == "catboost" and bool(model.get_cat_feature_indices())
 
 
 def _predicted(

@@ -16,7 +16,7 @@ from ortolan_convert.sources.scikit_learn.text_pipeline import (
 )
 from ortolan_convert.sources.scikit_learn.text_source import read_text_source
 from ortolan_convert.table_bundle import table_bundle
-from ortolan_convert.text_bundle import prepare, text_bundle
+from ortolan_convert.text.bundle import prepare, text_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

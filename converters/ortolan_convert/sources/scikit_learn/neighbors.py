@@ -8,7 +8,7 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.arithmetic import binary, columns, compared, position, reduced, times, where
-from ortolan_convert.heads import normalized
+from ortolan_convert.heads import clipped, normalized
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.bayes import log_ratios
 from ortolan_convert.sources.scikit_learn.clusters import euclidean
@@ -87,8 +87,10 @@ def _nearest(graph: GraphBuilder, fitted: Fitted, features: Features) -> tuple[V
     nearest, index = graph.top(ranks, int(model.n_neighbors), largest=False)
     if model.weights != "distance":
         return index, None
-    if not _sums_apart(model):
-        distances = nearest if _power_of(model) == 1 else graph.node("Sqrt", nearest)
+    if model.effective_metric_ == "cosine" or _power_of(model) == 1:
+        distances = nearest
+    elif not _sums_apart(model):
+        distances = graph.node("Sqrt", nearest)
     else:
         distances = _exact(graph, value, known, index)
     zero = compared(graph, "Equal", distances, 0.0)
@@ -113,11 +115,13 @@ def _sums_apart(model: Any) -> bool:
 
 def _ranks(graph: GraphBuilder, fitted: Fitted, value: Value, known: NDArray[Any]) -> Value:
     """float64 [batch, rows]: what grows with the distance to each row."""
+    metric = fitted.model.effective_metric_
+    if metric == "cosine":
+        return _cosine(graph, value, known)
     power = _power_of(fitted.model)
     if not power:
-        metric = fitted.model.effective_metric_
         raise UnsupportedError(
-            f"{fitted.place}, option 'metric': {metric} is not supported; use euclidean or manhattan"
+            f"{fitted.place}, option 'metric': {metric} is not supported; use euclidean, manhattan or cosine"
         )
     if _sums_apart(fitted.model):
         return binary(graph, "Add", times(graph, value, -2.0 * known.T), np.square(known).sum(axis=1))
@@ -129,6 +133,19 @@ def _ranks(graph: GraphBuilder, fitted: Fitted, value: Value, known: NDArray[Any
     if total is None:
         raise UnsupportedError(f"{fitted.place}: no features")
     return total
+
+
+def _cosine(graph: GraphBuilder, value: Value, known: NDArray[Any]) -> Value:
+    """float64 [batch, rows]: 1 minus the product of rows of length 1, within 0 and 2 as in `cosine_distances`.
+
+    Rows of zeros stay as they are, so that they are 1 away from all.
+    """
+    lengths = np.sqrt(np.square(known).sum(axis=1, keepdims=True))
+    directions = known / np.where(lengths == 0, 1.0, lengths)
+    length = graph.node("Sqrt", reduced(graph, "ReduceSum", graph.node("Mul", value, value)))
+    safe = where(graph, compared(graph, "Equal", length, 0.0), 1.0, length)
+    products = times(graph, binary(graph, "Div", value, safe), np.ascontiguousarray(directions.T))
+    return clipped(graph, binary(graph, "Sub", 1.0, products), 0.0, 2.0)
 
 
 def _exact(graph: GraphBuilder, value: Value, known: NDArray[Any], index: Value) -> Value:

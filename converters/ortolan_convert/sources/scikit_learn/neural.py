@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.arithmetic import binary, joined, times
+from ortolan_convert.arithmetic import binary, times
+from ortolan_convert.heads import both_sides
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
+from ortolan_convert.tree_answers import logistic, sigmoid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.steps import Features, Fitted
 
-_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
+_ACTIVATIONS: Mapping[str, Callable[[GraphBuilder, Value], Value]] = {
+    "relu": lambda graph, value: graph.node("Relu", value),
+    "tanh": lambda graph, value: graph.node("Tanh", value),
+    "logistic": sigmoid,
+}
 
 
 def perceptron_classifier(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -30,8 +38,7 @@ def perceptron_classifier(graph: GraphBuilder, fitted: Fitted, features: Feature
     value = _layers(graph, fitted, features)
     if model.out_activation_ == "softmax":
         return Prediction(probabilities=graph.node("Softmax", value, axis=1))
-    sigmoid = graph.node("Sigmoid", value)
-    return Prediction(probabilities=joined(graph, [binary(graph, "Sub", 1.0, sigmoid), sigmoid]))
+    return Prediction(probabilities=logistic(graph, both_sides(graph, value)))
 
 
 def perceptron_regressor(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -52,7 +59,7 @@ def _layers(graph: GraphBuilder, fitted: Fitted, features: Features) -> Value:
         product = parts.product(graph, features, matrix) if value is None else times(graph, value, matrix)
         value = binary(graph, "Add", product, np.asarray(bias, np.float64))
         if index < last and model.activation in _ACTIVATIONS:
-            value = graph.node(_ACTIVATIONS[model.activation], value)
+            value = _ACTIVATIONS[model.activation](graph, value)
     if value is None:
         raise UnsupportedError(f"{fitted.place}: it has no layers")
     return value

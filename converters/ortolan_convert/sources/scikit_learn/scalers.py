@@ -42,12 +42,7 @@ def standard_scaler(graph: GraphBuilder, fitted: Fitted, features: Features) -> 
     model = fitted.model
     if model.mean_ is not None and model.scale_ is not None:
         parts.draw_from(features, [(m - 3 * s, m, m + 3 * s) for m, s in zip(model.mean_, model.scale_, strict=True)])
-    value = parts.dense(graph, features)
-    if model.with_mean:
-        value = binary(graph, "Sub", value, model.mean_)
-    if model.with_std:
-        value = binary(graph, "Div", value, model.scale_)
-    return (parts.Dense(value),)
+    return _scaled(graph, features, model.mean_ if model.with_mean else None, model.scale_ if model.with_std else None)
 
 
 def robust_scaler(graph: GraphBuilder, fitted: Fitted, features: Features) -> Features:
@@ -56,11 +51,16 @@ def robust_scaler(graph: GraphBuilder, fitted: Fitted, features: Features) -> Fe
     if model.with_centering and model.with_scaling:
         ends = zip(model.center_, model.scale_, strict=True)
         parts.draw_from(features, [(c - 2 * s, c, c + 2 * s) for c, s in ends])
+    center = model.center_ if model.with_centering else None
+    return _scaled(graph, features, center, model.scale_ if model.with_scaling else None)
+
+
+def _scaled(graph: GraphBuilder, features: Features, center: Any, scale: Any) -> Features:
     value = parts.dense(graph, features)
-    if model.with_centering:
-        value = binary(graph, "Sub", value, model.center_)
-    if model.with_scaling:
-        value = binary(graph, "Div", value, model.scale_)
+    if center is not None:
+        value = binary(graph, "Sub", value, center)
+    if scale is not None:
+        value = binary(graph, "Div", value, scale)
     return (parts.Dense(value),)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.packages import require
 from ortolan_convert.sources.scikit_learn import older
@@ -121,8 +122,8 @@ class TableAnswers:
                 return self._answers(*_last(model, self._table(rows)))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, FloatingPointError) as error:
             raise ConversionError(
-                f"{self._place}: {type(self._model).__name__} does not answer ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]}); give rows that it takes with --samples ROWS.csv"
+                f"{self._place}: {type(self._model).__name__} does not answer ({one_line(error)}); "
+                f"give rows that it takes with --samples ROWS.csv"
             ) from error
 
     def _answers(self, model: Any, table: Any) -> Answers:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.calibration import Averaged, Isotonic, PerClass, Platt, Temperature
 from ortolan_convert.sources.scikit_learn.text_models import (
     Converted,
     class_path,
@@ -16,6 +15,7 @@ from ortolan_convert.sources.scikit_learn.text_models import (
     join_linears,
     stack_members,
 )
+from ortolan_convert.text.calibration import Averaged, Isotonic, PerClass, Platt, Temperature
 
 DECISION_ROUNDING = 1e-6
 """Relative rounding of a decision value summed from float32 features (2^-24 each)."""
@@ -25,9 +25,9 @@ SATURATION_ROUNDING = 1e-11
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ortolan_convert.calibration import Calibrator
     from ortolan_convert.heads import Member
     from ortolan_convert.sources.scikit_learn.text_models import Fitted
+    from ortolan_convert.text.calibration import Calibrator
 
 
 def convert_calibrated(fitted: Fitted) -> Converted:

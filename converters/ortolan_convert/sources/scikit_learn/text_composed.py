@@ -15,8 +15,8 @@ from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns,
 from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
 from ortolan_convert.sources.scikit_learn.table_source import scout, text_configs, whole
 from ortolan_convert.sources.scikit_learn.text_parts import TextInputs, as_float64
-from ortolan_convert.variants import Prepared
-from ortolan_convert.weights import Weights
+from ortolan_convert.text.variants import Prepared
+from ortolan_convert.text.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class ComposedVariants:
-    """A composed model in its variants; see `ortolan_convert.variants.TextModel`. Arithmetic is float64 in all."""
+    """A composed model in its variants; see `ortolan_convert.text.variants.TextModel`. Arithmetic is float64 in all."""
 
     fitted: Fitted
     scouted: Scouted

@@ -11,7 +11,7 @@ from ortolan.errors import UnsupportedError
 from ortolan.inputs.config import NgramConfig
 from ortolan_convert.sources.scikit_learn.hashed_terms import terms_in_buckets
 from ortolan_convert.sources.scikit_learn.text_pipeline import HASHING, SELECTORS, TFIDF
-from ortolan_convert.vocabulary import compile_vocabulary, hashed_assets, text_assets
+from ortolan_convert.text.vocabulary import compile_vocabulary, hashed_assets, text_assets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""scikit-learn's linear estimators as :class:`~ortolan_convert.linear.Linear` models, one row per class."""
+"""scikit-learn's linear estimators as :class:`~ortolan_convert.text.linear.Linear` models, one row per class."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.heads import Decision, Distances, LogLikelihood, Member, OneVsRest
-from ortolan_convert.linear import Linear
 from ortolan_convert.sources.scikit_learn.older import is_former_binary_softmax, is_former_one_vs_rest, modernize
+from ortolan_convert.text.linear import Linear
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.weights import Weights
+from ortolan_convert.text.weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
-from ortolan_convert.calibration import has_steps
+from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.scikit_learn.older import probabilities
 from ortolan_convert.sources.scikit_learn.text_calibrated import step_sizes
 from ortolan_convert.sources.scikit_learn.text_features import check_callables, text_features
 from ortolan_convert.sources.scikit_learn.text_models import CLUSTERERS, convert_estimator
 from ortolan_convert.sources.scikit_learn.text_pipeline import assemble
+from ortolan_convert.text.calibration import has_steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.linear import Linear
     from ortolan_convert.sources.scikit_learn.artifact import Artifact
     from ortolan_convert.sources.scikit_learn.text_features import TextFeatures
     from ortolan_convert.sources.scikit_learn.text_pipeline import TextPipeline
+    from ortolan_convert.text.linear import Linear
 
 CHUNK = 1000
 """Texts that scikit-learn answers at a time."""
@@ -81,7 +82,7 @@ class TextSource:
 
             raise ConversionError(
                 f"scikit-learn {sklearn.__version__} cannot run this artifact, made with version "
-                f"{self.version or 'unknown'}: {type(error).__name__}: {' '.join(str(error).split())}"
+                f"{self.version or 'unknown'}: {one_line(error)}"
             ) from error
         labels = np.concatenate([part.labels for part in parts])
         numbers = {name: np.concatenate([part.numbers[name] for part in parts]) for name in parts[0].numbers}
@@ -123,14 +124,14 @@ def read_text_source(artifacts: Sequence[Artifact]) -> TextSource:
         pipeline = assemble(artifacts)
         place = pipeline.model.place
         return _source(pipeline, version)
+    except OrtolanError:
+        raise
     except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
-        if isinstance(error, OrtolanError):
-            raise
         import sklearn
 
         raise ConversionError(
             f"{place}: made with scikit-learn {version or 'of an unknown version'}, which the installed "
-            f"{sklearn.__version__} does not understand ({type(error).__name__}: {' '.join(str(error).split())}); "
+            f"{sklearn.__version__} does not understand ({one_line(error)}); "
             f"convert it where scikit-learn {version or 'of that version'} is installed"
         ) from error
 

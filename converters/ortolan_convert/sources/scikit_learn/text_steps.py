@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.questions import questions_of
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.features import RawColumns
 from ortolan_convert.sources.scikit_learn.registry import transform_of
 from ortolan_convert.sources.scikit_learn.text_features import text_features
 from ortolan_convert.sources.scikit_learn.text_parts import TextPart
 from ortolan_convert.sources.scikit_learn.text_pipeline import Step
+from ortolan_convert.text.questions import questions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -24,7 +24,7 @@ _CENTERED = frozenset({"BisectingKMeans", "KMeans", "MiniBatchKMeans"})
 
 
 def twins_of(model: Any) -> list[Any]:
-    """Copies of a fitted estimator whose neighbours are moved by a trifle; none if it has no neighbours.
+    """Copies of a fitted estimator whose neighbours are moved by a trifle and in another order; none if it has none.
 
     Where their answers differ from the estimator's, several rows of the training data are equally near, and which of
     them count is not defined: not even scikit-learn's own algorithms agree.
@@ -53,11 +53,14 @@ def _move(model: Any, seed: int) -> None:
     else:
         known = np.asarray(stored, np.float64)
         moved = known + SHIFT * np.nanmax(np.abs(known), axis=0, initial=0.0) * random.standard_normal(known.shape)
+    # Rows that share no feature with what is asked are all 1 away from it by angle, moved or not.
+    order = random.permutation(moved.shape[0])
+    moved = moved[order]
     names = getattr(model, "feature_names_in_", None)
     if key_of(model) == "KNNImputer":
         model.fit(moved)
     else:
-        answers = model._y  # noqa: SLF001 - where it is kept
+        answers = model._y[order]  # noqa: SLF001 - where it is kept
         classes = getattr(model, "classes_", None)
         model.fit(moved, answers if classes is None else classes[answers])
     if names is not None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.arithmetic import binary
-from ortolan_convert.calibration import Averaged
 from ortolan_convert.graph import Value
 from ortolan_convert.heads import Answer, LinearPart
 from ortolan_convert.sources.scikit_learn import compose
@@ -18,6 +17,7 @@ from ortolan_convert.sources.scikit_learn.ensembles import decision_of, values_o
 from ortolan_convert.sources.scikit_learn.registry import key_of
 from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
 from ortolan_convert.sources.scikit_learn.text_calibrated import calibrated_part, unwrapped
+from ortolan_convert.text.calibration import Averaged
 
 if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder

@@ -10,8 +10,9 @@ import numpy as np
 import onnx
 
 from ortolan.errors import ConversionError, UnsupportedError
+from ortolan_convert.messages import words
+from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.tensorflow.operators import check_convertible
-from ortolan_convert.weight_file import tidy, write_model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,7 +94,7 @@ def write_onnx(frozen: Frozen, room: Path, origin: Path) -> Path:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = words(error)
         raise UnsupportedError(f"{origin}: what tf2onnx makes of the graph is not valid: {reason}") from error
     write_model(model, room)
     return room / "model.onnx"
@@ -115,7 +116,7 @@ def _converted(frozen: Frozen, origin: Path) -> onnx.ModelProto:
     except UnsupportedError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        reason = words(error)
         raise UnsupportedError(f"{origin}: tf2onnx cannot convert the graph: {reason}") from error
     finally:
         tf_loader.clear_functions()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ortolan.errors import ConversionError, StorageError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, StorageError, UnsupportedError
+from ortolan_convert.messages import words
 from ortolan_convert.sources.packages import require
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def opened(path: Path, origin: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except OrtolanError:
+        raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
-        if isinstance(error, ConversionError):
-            raise
-        raise ConversionError(f"{origin}: an HDF5 file that is damaged or cut short: {_line(error)}") from error
+        raise ConversionError(f"{origin}: an HDF5 file that is damaged or cut short: {words(error)}") from error
 
 
 def check_contained(file: Any, origin: Path) -> None:
@@ -88,7 +89,3 @@ def _check_data(data: Any, name: str, origin: Path) -> None:
         size *= int(dim)
     if size > SMALL and size > MOST_EXPANDED * stored:
         raise ConversionError(f"{origin}: {name}: {size} bytes when read, of which the file holds {stored}")
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ortolan_convert.sources.tensorflow_lite.graph import LiteGraph
 
 END = np.iinfo(np.int64).max
+"""Of a slice: to the end, however long."""
 REFLECT = 0
 """Of the schema's ``MirrorPadMode``; 1 is SYMMETRIC."""
 
@@ -240,76 +241,7 @@ def _reverse(graph: LiteGraph, operator: Operator) -> None:
     graph.set(operator.outputs[0], x)
 
 
-def _blocks(kind: str, attributes: Mapping[str, str], graph: LiteGraph, operator: Operator) -> None:
-    x = graph.channels_first(operator.inputs[0])
-    graph.set_first(operator.outputs[0], graph.node(kind, x, blocksize=operator.options.blockSize, **attributes))
-
-
-def _space_to_batch(graph: LiteGraph, operator: Operator) -> None:
-    """Cut an image into blocks: the place in a block becomes the slower part of the batch axis.
-
-    [batch, height, width, ...] is padded, seen as [batch, rows, block, columns, block, ...], and the blocks' axes go to
-    the front. The same for sequences, of one axis.
-    """
-    source = operator.inputs[0]
-    blocks = [int(size) for size in graph.need(operator, 1).reshape(-1)]
-    pads = graph.need(operator, 2).astype(np.int64).reshape(-1, 2)
-    rank, count = graph.rank(source), len(blocks)
-    if len(pads) != count or rank < count + 1 or min(blocks, default=0) < 1:
-        raise graph.refuse(operator, f"blocks {blocks} of an input of {rank} axes")
-    around = np.zeros((2, rank), np.int64)
-    around[:, 1 : 1 + count] = pads.T
-    x = graph.node("Pad", graph.value(source), graph.constant(around.reshape(-1)))
-    sizes = graph.node("Shape", x)
-    shape = [graph.node("Slice", sizes, *_one_place(graph, 0))]
-    for axis, block in enumerate(blocks, 1):
-        size = graph.node("Slice", sizes, *_one_place(graph, axis))
-        shape += [graph.node("Div", size, graph.constant([block], "int64")), graph.constant([block], "int64")]
-    rest = graph.node("Slice", sizes, graph.constant([1 + count], "int64"), graph.constant([END], "int64"))
-    x = graph.node("Reshape", x, graph.node("Concat", *shape, rest, axis=0))
-    inner = [2 + 2 * axis for axis in range(count)]
-    outer = [1 + 2 * axis for axis in range(count)]
-    behind = range(1 + 2 * count, rank + count)
-    x = graph.node("Transpose", x, perm=[*inner, 0, *outer, *behind])
-    kept = [graph.node("Slice", graph.node("Shape", x), *_one_place(graph, 1 + count + axis)) for axis in range(count)]
-    result = graph.node("Concat", graph.constant([-1], "int64"), *kept, rest, axis=0)
-    graph.set(operator.outputs[0], graph.node("Reshape", x, result))
-
-
-def _batch_to_space(graph: LiteGraph, operator: Operator) -> None:
-    """The way back: blocks from the batch axis into the image, and the edges cut off."""
-    source = operator.inputs[0]
-    blocks = [int(size) for size in graph.need(operator, 1).reshape(-1)]
-    cut = graph.need(operator, 2).astype(np.int64).reshape(-1, 2)
-    rank, count = graph.rank(source), len(blocks)
-    if len(cut) != count or rank < count + 1 or min(blocks, default=0) < 1:
-        raise graph.refuse(operator, f"blocks {blocks} of an input of {rank} axes")
-    x = graph.value(source)
-    sizes = graph.node("Shape", x)
-    rest = graph.node("Slice", sizes, graph.constant([1], "int64"), graph.constant([END], "int64"))
-    x = graph.node("Reshape", x, graph.node("Concat", graph.constant([*blocks, -1], "int64"), rest, axis=0))
-    order = [count]
-    for axis in range(count):
-        order += [count + 1 + axis, axis]
-    x = graph.node("Transpose", x, perm=[*order, *range(2 * count + 1, rank + count)])
-    whole = [
-        graph.node("Mul", graph.node("Slice", sizes, *_one_place(graph, axis)), graph.constant([block], "int64"))
-        for axis, block in enumerate(blocks, 1)
-    ]
-    behind = graph.node("Slice", sizes, graph.constant([1 + count], "int64"), graph.constant([END], "int64"))
-    x = graph.node("Reshape", x, graph.node("Concat", graph.constant([-1], "int64"), *whole, behind, axis=0))
-    ends = np.where(cut[:, 1] == 0, END, -cut[:, 1])
-    limits = graph.constant(cut[:, 0]), graph.constant(ends), graph.constant(list(range(1, 1 + count)), "int64")
-    graph.set(operator.outputs[0], graph.node("Slice", x, *limits))
-
-
-def _one_place(graph: LiteGraph, place: int) -> tuple[str, str]:
-    return graph.constant([place], "int64"), graph.constant([place + 1], "int64")
-
-
 OPERATORS: Mapping[str, Convert] = {
-    "SPACE_TO_BATCH_ND": _space_to_batch,
-    "BATCH_TO_SPACE_ND": _batch_to_space,
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
     "EXPAND_DIMS": _expand_dims,
@@ -335,7 +267,5 @@ OPERATORS: Mapping[str, Convert] = {
     "ONE_HOT": _one_hot,
     "WHERE": _where,
     "REVERSE_V2": _reverse,
-    "SPACE_TO_DEPTH": partial(_blocks, "SpaceToDepth", {}),
-    "DEPTH_TO_SPACE": partial(_blocks, "DepthToSpace", {"mode": "DCR"}),
 }
 """By TensorFlow Lite's names."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ortolan.errors import ConversionError, StorageError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, StorageError, UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -127,23 +127,15 @@ def read_lite(path: Path) -> LiteModel:
         if path.stat().st_size > LARGEST_FILE:
             raise UnsupportedError(f"{path}: expected at most {LARGEST_FILE} bytes, as a flatbuffer holds")
         content = path.read_bytes()
+    except OrtolanError:
+        raise
     except OSError as error:
-        if isinstance(error, ConversionError):
-            raise
         raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None
     try:
         return _Reader(content, path).model()
-    except (
-        struct.error,
-        IndexError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        UnicodeDecodeError,
-        OverflowError,
-    ) as error:
-        if isinstance(error, ConversionError):
-            raise
+    except OrtolanError:
+        raise
+    except (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise ConversionError(f"{path}: a TensorFlow Lite file that is damaged or cut short: {error}") from error
 
 

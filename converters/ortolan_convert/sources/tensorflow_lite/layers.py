@@ -55,45 +55,35 @@ def _weights_shape(graph: LiteGraph, operator: Operator, image: int) -> tuple[in
 
 
 def _convolution(graph: LiteGraph, operator: Operator) -> None:
-    options = operator.options
     outputs, height, width, channels = _weights_shape(graph, operator, operator.inputs[0])
     depth = graph.tensor(operator.inputs[0]).shape[3]
     if not depth or depth % channels or outputs % (depth // channels):
         raise graph.refuse(operator, f"{depth} channels, {channels} of them for each of {outputs} filters")
-    dilations = (options.dilationHFactor, options.dilationWFactor)
-    attributes = _windows(graph, operator, (height, width), (options.strideH, options.strideW), dilations)
-    weights = graph.arranged(
-        operator.inputs[1], lambda array: array.transpose(0, 3, 1, 2), axis=lambda axis: (0, 2, 3, 1)[axis]
-    )
-    result = graph.node(
-        "Conv",
-        graph.channels_first(operator.inputs[0]),
-        weights,
-        *_bias(graph, operator, 2),
-        group=depth // channels,
-        dilations=list(dilations),
-        **attributes,
-    )
-    graph.set_first(operator.outputs[0], graph.activated(result, options.fusedActivationFunction, operator))
+    _convolved(graph, operator, (height, width), (0, 3, 1, 2), depth // channels)
 
 
 def _depthwise(graph: LiteGraph, operator: Operator) -> None:
-    options = operator.options
     one, height, width, outputs = _weights_shape(graph, operator, operator.inputs[0])
     depth = graph.tensor(operator.inputs[0]).shape[3]
     if one != 1 or not depth or outputs % depth:
         raise graph.refuse(operator, f"{outputs} filters for {depth} channels")
+    _convolved(graph, operator, (height, width), (3, 0, 1, 2), depth)
+
+
+def _convolved(
+    graph: LiteGraph, operator: Operator, window: tuple[int, int], order: tuple[int, ...], groups: int
+) -> None:
+    """Add the convolution; ``order`` of the weights' axes is what ONNX has them in."""
+    options = operator.options
     dilations = (options.dilationHFactor, options.dilationWFactor)
-    attributes = _windows(graph, operator, (height, width), (options.strideH, options.strideW), dilations)
-    weights = graph.arranged(
-        operator.inputs[1], lambda array: array.transpose(3, 0, 1, 2), axis=lambda axis: (1, 2, 3, 0)[axis]
-    )
+    attributes = _windows(graph, operator, window, (options.strideH, options.strideW), dilations)
+    weights = graph.arranged(operator.inputs[1], lambda array: array.transpose(order), axis=order.index)
     result = graph.node(
         "Conv",
         graph.channels_first(operator.inputs[0]),
         weights,
         *_bias(graph, operator, 2),
-        group=depth,
+        group=groups,
         dilations=list(dilations),
         **attributes,
     )

@@ -8,9 +8,10 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.graph import IR_VERSION
-from ortolan_convert.sources.tensorflow_lite import arrangement, elementwise, layers, recurrent, reductions
+from ortolan_convert.messages import words
+from ortolan_convert.sources.tensorflow_lite import arrangement, blocks, elementwise, layers, recurrent, reductions
 from ortolan_convert.sources.tensorflow_lite.file import DTYPES
 from ortolan_convert.sources.tensorflow_lite.graph import LiteGraph
 
@@ -31,6 +32,7 @@ OPERATORS: Mapping[str, Convert] = {
     **elementwise.OPERATORS,
     **layers.OPERATORS,
     **arrangement.OPERATORS,
+    **blocks.OPERATORS,
     **reductions.OPERATORS,
     **recurrent.OPERATORS,
 }
@@ -69,7 +71,7 @@ def onnx_of(model: LiteModel, signature: Signature, path: Path) -> onnx.ModelPro
     try:
         onnx.checker.check_model(built)
     except onnx.checker.ValidationError as error:
-        raise ConversionError(f"{path}: damaged: {' '.join(str(error).split())[:300]}") from error
+        raise ConversionError(f"{path}: damaged: {words(error)}") from error
     return built
 
 
@@ -90,9 +92,9 @@ def _convert(graph: LiteGraph, operator: Operator) -> None:
         raise graph.refuse(operator, "no inputs or outputs")
     try:
         OPERATORS[operator.name](graph, operator)
+    except OrtolanError:
+        raise
     except (AttributeError, IndexError, ValueError, TypeError, KeyError, OverflowError) as error:
-        if isinstance(error, UnsupportedError):
-            raise
         raise graph.refuse(operator, f"its inputs or options are not what they should be: {error}") from error
 
 

@@ -1,0 +1,1 @@
+"""Networks: their graph made sound, compared with its source, made smaller, and their bundle."""

@@ -1,0 +1,1 @@
+"""Directories of Hugging Face models and of sentence-transformers."""
