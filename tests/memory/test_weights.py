@@ -11,6 +11,8 @@ from ortolan.bundle.onnxfile import parse_model, read_model
 from ortolan.choose.cost import NESTED_COPIES, REORDERED_COPIES, weight_parts
 from ortolan.choose.weights import weight_memory
 from ortolan.types import Interval, SessionConfig
+from ortolan_convert.graph import GraphBuilder
+from ortolan_convert.tree_joining import Tree, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,22 @@ def test_inside_and_beside_the_file(layers: Make, saved: Callable[..., Path]) ->
     assert (inside.inside, inside.largest, inside.mapped) == (size, size // 2, 0)
     assert (beside.inside, beside.largest, beside.mapped) == (0, 0, size)
     assert inside.repacked == beside.repacked == size
+
+
+def test_numbers_of_trees_are_part_of_the_graph() -> None:
+    """What stands in tensors of their attributes becomes a table of nodes; the constants beside them are weights."""
+    graph = GraphBuilder("float64")
+    x = graph.input("x", "float64", ("batch", 1))
+    tree = Tree(
+        feature=np.array([0, -1, -1]),
+        threshold=np.array([0.5, 0.0, 0.0]),
+        left=np.array([1, 0, 0]),
+        right=np.array([2, 0, 0]),
+        values=np.array([0.0, 1.0, 2.0]),
+    )
+    trees = joined([tree], [0], 0.0, "here", features=1)
+    graph.output(graph.node("Mul", trees.rounded_sums(graph, x), graph.vector([1.0, 2.0])), "y", "float64")
+    assert weight_memory(parse_model(graph.build({"batch": 1}).data)).inside == 2 * 8
 
 
 def test_weights_that_onnxruntime_stores_anew(weights_of: Callable[..., WeightMemory]) -> None:
