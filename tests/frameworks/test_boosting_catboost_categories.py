@@ -128,6 +128,31 @@ def test_it_answers_as_catboost_does(name: str, target: str, tmp_path: Path) -> 
     _check(source, _with_training_rows(source))
 
 
+@pytest.mark.parametrize("options", [{}, {"max_ctr_complexity": 4, "depth": 8}])
+def test_nothing_but_categories(options: dict[str, Any], tmp_path: Path) -> None:
+    """No column of numbers, and no names."""
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 30, 1200), random.integers(0, 50, 1200)
+    rows = [[f"a{one}", other] for one, other in zip(first.tolist(), second.tolist(), strict=True)]
+    model = catboost.CatBoostRegressor(iterations=20, verbose=0, allow_writing_files=False, thread_count=2, **options)
+    source = _read(model.fit(rows, first % 4 * (second % 3), cat_features=[0, 1]), tmp_path)
+    assert [column.kind for column in source.columns] == ["hashed", "hashed"]
+    texts = {"x0": [row[0] for row in rows], "x1": [str(row[1]) for row in rows]}
+    _check(source, {name: np.array(values, object) for name, values in texts.items()})
+
+
+def test_categories_that_no_tree_asks_for(tmp_path: Path) -> None:
+    """Each stands once in the training data: nothing of them is in the model, and a note says so."""
+    numbers = np.random.default_rng(0).integers(0, 50, 800)
+    rows = [[f"only {i}", float(number)] for i, number in enumerate(numbers)]
+    model = catboost.CatBoostRegressor(
+        iterations=10, verbose=0, allow_writing_files=False, thread_count=2, simple_ctr="Counter"
+    )
+    source = _read(model.fit(rows, numbers, cat_features=[0]), tmp_path)
+    assert any("no known category of column 'x0'" in note for note in source.notes)
+    _check(source, made_up_rows(source.columns, 500))
+
+
 def test_targets_cut_into_several_classes(tmp_path: Path) -> None:
     """Counters of a regression look at more than one border of its target."""
     source = _read(_trained("number", simple_ctr=["Borders:TargetBorderCount=5"]), tmp_path)
