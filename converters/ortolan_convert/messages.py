@@ -6,7 +6,7 @@ import re
 
 LONGEST = 300
 """Characters of another's message."""
-_DECORATION = re.compile(r"\x1b\[[0-9;]*m|[\U00010000-\U0010ffff]|\[9\dm|\[0m")
+_DECORATION = re.compile(r"\x1b\[[0-9;]*m|[\U0001f000-\U0001faff]|\[9\dm|\[0m")
 """Colors of terminals, and pictures."""
 
 
