@@ -56,7 +56,7 @@ from ortolan.errors import OrtolanError, UnsupportedError
 from ortolan_convert.convert import convert
 from ortolan_convert.sources.scikit_learn.artifact import Artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source
-from ortolan_convert.table_rows import as_lists, made_up_rows
+from ortolan_convert.tables.rows import as_lists, made_up_rows
 
 ROWS = 600
 """Of a data set, at most: nearest neighbours and kernels look at all of them."""

@@ -33,16 +33,16 @@ import numpy as np
 import ortolan
 from ortolan_convert.convert import convert
 from ortolan_convert.request import Request
-from ortolan_convert.sources import catboost, lightgbm, xgboost
+from ortolan_convert.sources.boosting import catboost, lightgbm, xgboost
 from ortolan_convert.sources.recognise import recognise
 from ortolan_convert.sources.scikit_learn.artifact import read_artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source
-from ortolan_convert.table_rows import as_lists, made_up_rows
+from ortolan_convert.tables.rows import as_lists, made_up_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ortolan_convert.table import TableSource
+    from ortolan_convert.tables.source import TableSource
 
 FASTER = 5.0
 """How many times faster than the library a single row is to be answered."""

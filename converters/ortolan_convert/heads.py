@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from ortolan_convert.tree_answers import logistic
+from ortolan_convert.trees.answers import logistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -23,7 +23,7 @@ from ortolan.types import SessionConfig
 from ortolan_convert.convert import convert
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.heads import EXPIT_ZERO, LOG_ZERO, both_sides, log_sigmoid, shares
-from ortolan_convert.tree_answers import logistic, sigmoid
+from ortolan_convert.trees.answers import logistic, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 
 from ortolan_convert.graph import GraphBuilder
-from ortolan_convert.symmetric_trees import FEWEST, SymmetricTree, is_worth_while, sums_of_one
+from ortolan_convert.trees.symmetric import FEWEST, SymmetricTree, is_worth_while, sums_of_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ import pytest
 from ortolan.errors import ConversionError, ParityError
 from ortolan_convert.parity import Answers
 from ortolan_convert.request import Request
-from ortolan_convert.table import Column, TableSource
-from ortolan_convert.table_exam import exam_of
-from ortolan_convert.table_parity import choose_rows, compare_rows, gate_rows
-from ortolan_convert.table_rows import UNKNOWN, made_up_rows
+from ortolan_convert.tables.exam import exam_of
+from ortolan_convert.tables.parity import choose_rows, compare_rows, gate_rows
+from ortolan_convert.tables.rows import UNKNOWN, made_up_rows
+from ortolan_convert.tables.source import Column, TableSource
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -41,13 +41,13 @@ from ortolan.errors import ParityError, UnsupportedError
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.scikit_learn.artifact import Artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source
-from ortolan_convert.table_bundle import build_table
-from ortolan_convert.table_exam import compared
-from ortolan_convert.table_parity import gate_rows
-from ortolan_convert.table_rows import as_lists, made_up_rows
+from ortolan_convert.tables.bundle import build_table
+from ortolan_convert.tables.exam import compared
+from ortolan_convert.tables.parity import gate_rows
+from ortolan_convert.tables.rows import as_lists, made_up_rows
 
 if TYPE_CHECKING:
-    from ortolan_convert.table import TableSource
+    from ortolan_convert.tables.source import TableSource
 
 IRIS = datasets.load_iris(return_X_y=True)
 WINE = datasets.load_wine(return_X_y=True)

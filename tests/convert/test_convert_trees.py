@@ -25,10 +25,10 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.scikit_learn.artifact import Artifact
 from ortolan_convert.sources.scikit_learn.table_source import read_table_source
-from ortolan_convert.table_bundle import build_table
-from ortolan_convert.table_rows import as_lists, made_up_rows
-from ortolan_convert.tree_joining import Tree, joined
-from ortolan_convert.tree_splits import at_most_in_float32, less_in_float32
+from ortolan_convert.tables.bundle import build_table
+from ortolan_convert.tables.rows import as_lists, made_up_rows
+from ortolan_convert.trees.joining import Tree, joined
+from ortolan_convert.trees.splits import at_most_in_float32, less_in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Callable

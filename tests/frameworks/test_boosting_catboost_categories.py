@@ -15,17 +15,17 @@ from ortolan.inputs.cityhash import category_hash
 from ortolan_convert.convert import convert
 from ortolan_convert.request import Request
 from ortolan_convert.session import run_model
-from ortolan_convert.sources.catboost import read_model, read_table_model
-from ortolan_convert.sources.catboost_counters import Above, Same
-from ortolan_convert.sources.catboost_hashes import strings_with
-from ortolan_convert.table_bundle import build_table
-from ortolan_convert.table_rows import as_lists, made_up_rows
+from ortolan_convert.sources.boosting.catboost import read_model, read_table_model
+from ortolan_convert.sources.boosting.catboost_counters import Above, Same
+from ortolan_convert.sources.boosting.catboost_hashes import strings_with
+from ortolan_convert.tables.bundle import build_table
+from ortolan_convert.tables.rows import as_lists, made_up_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ortolan_convert.sources.catboost_categories import Categories
-    from ortolan_convert.table import TableSource
+    from ortolan_convert.sources.boosting.catboost_categories import Categories
+    from ortolan_convert.tables.source import TableSource
 
 pd = pytest.importorskip("pandas")
 catboost = pytest.importorskip("catboost")

@@ -14,14 +14,14 @@ from ortolan_convert.convert import convert
 from ortolan_convert.request import Request
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.recognise import recognise
-from ortolan_convert.table_bundle import build_table
-from ortolan_convert.table_rows import as_lists, made_up_rows
+from ortolan_convert.tables.bundle import build_table
+from ortolan_convert.tables.rows import as_lists, made_up_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ortolan_convert.table import TableSource
+    from ortolan_convert.tables.source import TableSource
 
 pd = pytest.importorskip("pandas")
 xgboost = pytest.importorskip("xgboost")

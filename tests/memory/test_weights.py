@@ -12,7 +12,7 @@ from ortolan.choose.cost import NESTED_COPIES, REORDERED_COPIES, weight_parts
 from ortolan.choose.weights import weight_memory
 from ortolan.types import Interval, SessionConfig
 from ortolan_convert.graph import GraphBuilder
-from ortolan_convert.tree_joining import Tree, joined
+from ortolan_convert.trees.joining import Tree, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable

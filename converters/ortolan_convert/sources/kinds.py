@@ -29,7 +29,7 @@ Kind = Literal[
 
 _NETWORK = "ortolan_convert.networks.bundle:convert_network"
 _SCIKIT_LEARN = "ortolan_convert.sources.scikit_learn.convert:convert_scikit_learn"
-_TREES = "ortolan_convert.table_bundle:convert_table"
+_TREES = "ortolan_convert.tables.bundle:convert_table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,28 +141,28 @@ KINDS: Mapping[Kind, KindRow] = {
         extra="boosting",
         modules={**_ONNX, "xgboost": "xgboost"},
         converter=_TREES,
-        reader="ortolan_convert.sources.xgboost:read_table_model",
+        reader="ortolan_convert.sources.boosting.xgboost:read_table_model",
     ),
     "xgboost-ubj": KindRow(
         title="an XGBoost model (UBJSON)",
         extra="boosting",
         modules={**_ONNX, "xgboost": "xgboost"},
         converter=_TREES,
-        reader="ortolan_convert.sources.xgboost:read_table_model",
+        reader="ortolan_convert.sources.boosting.xgboost:read_table_model",
     ),
     "lightgbm": KindRow(
         title="a LightGBM model",
         extra="boosting",
         modules={**_ONNX, "lightgbm": "lightgbm"},
         converter=_TREES,
-        reader="ortolan_convert.sources.lightgbm:read_table_model",
+        reader="ortolan_convert.sources.boosting.lightgbm:read_table_model",
     ),
     "catboost": KindRow(
         title="a CatBoost model",
         extra="boosting",
         modules={**_ONNX, "catboost": "catboost"},
         converter=_TREES,
-        reader="ortolan_convert.sources.catboost:read_table_model",
+        reader="ortolan_convert.sources.boosting.catboost:read_table_model",
     ),
     "skops": KindRow(
         title="a skops file of a scikit-learn model",

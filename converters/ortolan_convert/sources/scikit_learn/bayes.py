@@ -13,7 +13,7 @@ from ortolan_convert.heads import both_sides
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.linear_models import decision
 from ortolan_convert.sources.scikit_learn.steps import Prediction
-from ortolan_convert.tree_answers import logistic
+from ortolan_convert.trees.answers import logistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.arithmetic import compared, where
-from ortolan_convert.sources import catboost, lightgbm, xgboost
+from ortolan_convert.sources.boosting import catboost, lightgbm, xgboost
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
 from ortolan_convert.sources.scikit_learn.trees import matrix

@@ -15,7 +15,7 @@ from ortolan_convert.sources.scikit_learn.text_pipeline import (
     takes_texts_alone,
 )
 from ortolan_convert.sources.scikit_learn.text_source import read_text_source
-from ortolan_convert.table_bundle import table_bundle
+from ortolan_convert.tables.bundle import table_bundle
 from ortolan_convert.text.bundle import prepare, text_bundle
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ortolan.errors import UnsupportedError
 from ortolan_convert.arithmetic import compared, flat, joined, reduced, row_of
 from ortolan_convert.graph import ML
 from ortolan_convert.sources.scikit_learn import features as parts
-from ortolan_convert.table import MISSING
+from ortolan_convert.tables.source import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

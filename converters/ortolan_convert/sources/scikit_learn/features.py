@@ -249,7 +249,7 @@ def select(graph: GraphBuilder, features: Features, places: Sequence[int]) -> Fe
 
 
 def string_column(graph: GraphBuilder, features: Features, place: int) -> Value | None:
-    """object [batch, 1]: a feature as strings, :data:`~ortolan_convert.table.MISSING` where one is missing.
+    """object [batch, 1]: a feature as strings, :data:`~ortolan_convert.tables.source.MISSING` where one is missing.
 
     None if the feature is a number whatever is asked.
     """

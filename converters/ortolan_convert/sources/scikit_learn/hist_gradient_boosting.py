@@ -10,9 +10,9 @@ from ortolan.errors import UnsupportedError
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
 from ortolan_convert.sources.scikit_learn.trees import matrix
-from ortolan_convert.tree_answers import BOTH_SIDES, logistic, softmax
-from ortolan_convert.tree_joining import Tree, joined
-from ortolan_convert.tree_splits import values_go_left
+from ortolan_convert.trees.answers import BOTH_SIDES, logistic, softmax
+from ortolan_convert.trees.joining import Tree, joined
+from ortolan_convert.trees.splits import values_go_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ from ortolan_convert.arithmetic import columns, compared, joined, where
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.neighbor_imputing import filled_columns
 from ortolan_convert.sources.scikit_learn.steps import Fitted
-from ortolan_convert.table import MISSING
+from ortolan_convert.tables.source import MISSING
 
 if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder, Value

@@ -11,7 +11,7 @@ from ortolan_convert.arithmetic import binary, times
 from ortolan_convert.heads import both_sides
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
-from ortolan_convert.tree_answers import logistic, sigmoid
+from ortolan_convert.trees.answers import logistic, sigmoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

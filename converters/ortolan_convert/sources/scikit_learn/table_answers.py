@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan_convert.sources.scikit_learn.features import RawColumn
     from ortolan_convert.sources.scikit_learn.steps import Fitted, Prediction
-    from ortolan_convert.table import Rows
+    from ortolan_convert.tables.source import Rows
 
 CHUNK = 1000
 """Rows that are asked at once."""

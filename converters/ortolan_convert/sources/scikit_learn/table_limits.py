@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan_convert.generated import is_text
-from ortolan_convert.table import Column
+from ortolan_convert.tables.source import Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.sources.scikit_learn.features import RawColumn
     from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
-    from ortolan_convert.table import Rows
+    from ortolan_convert.tables.source import Rows
 
 PROBED = 64
 """Columns that are asked for one by one, at most, where not all or none of them take a value."""

@@ -9,7 +9,7 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan.inputs.ngram_sets import KIND
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.provenance import installed
-from ortolan_convert.sources import catboost
+from ortolan_convert.sources.boosting import catboost
 from ortolan_convert.sources.scikit_learn import boosting, compose, older
 from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns, RawTable
 from ortolan_convert.sources.scikit_learn.inner import estimators_in
@@ -18,7 +18,7 @@ from ortolan_convert.sources.scikit_learn.table_answers import TableAnswers
 from ortolan_convert.sources.scikit_learn.table_limits import find_limits
 from ortolan_convert.sources.scikit_learn.text_parts import PackedText, TextInputs, as_float64
 from ortolan_convert.sources.scikit_learn.text_pipeline import is_vectorizer, takes_texts_alone
-from ortolan_convert.table import Column, TableSource
+from ortolan_convert.tables.source import Column, TableSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ def _packages(model: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Build:
-    """Adds the model's nodes; see `ortolan_convert.table.TableSource`."""
+    """Adds the model's nodes; see `ortolan_convert.tables.source.TableSource`."""
 
     fitted: Fitted
     raw: Sequence[RawColumn]

@@ -12,9 +12,9 @@ import numpy as np
 from ortolan.errors import UnsupportedError
 from ortolan_convert.sources.scikit_learn import features as parts
 from ortolan_convert.sources.scikit_learn.steps import Prediction
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, logistic, softmax
-from ortolan_convert.tree_joining import Tree, joined
-from ortolan_convert.tree_splits import at_most_in_float32
+from ortolan_convert.trees.answers import BOTH_SIDES, largest, logistic, softmax
+from ortolan_convert.trees.joining import Tree, joined
+from ortolan_convert.trees.splits import at_most_in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.steps import Features, Fitted
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.trees.ensemble import Trees
 
 
 MOST_VALUES = 256

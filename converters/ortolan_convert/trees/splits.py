@@ -1,4 +1,4 @@
-"""Splits as libraries make them, as thresholds of the one kind that :mod:`ortolan_convert.trees` has."""
+"""Splits as libraries make them, as thresholds of the one kind that :mod:`ortolan_convert.trees.ensemble` has."""
 
 from __future__ import annotations
 

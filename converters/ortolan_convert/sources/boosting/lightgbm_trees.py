@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.tree_joining import Tree
-from ortolan_convert.tree_splits import Steps, categories_go_left, values_go_left
+from ortolan_convert.trees.joining import Tree
+from ortolan_convert.trees.splits import Steps, categories_go_left, values_go_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.boosting_table import BoostingTable
-    from ortolan_convert.sources.lightgbm_text import LightGBMText
+    from ortolan_convert.sources.boosting.lightgbm_text import LightGBMText
+    from ortolan_convert.sources.boosting.table import BoostingTable
 
 ZERO = float(np.float32(1e-35))
 """Numbers no farther from 0 than this are 0 (``kZeroThreshold``)."""

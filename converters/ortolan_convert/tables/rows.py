@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.table import Column, Rows
+    from ortolan_convert.tables.source import Column, Rows
 
 MADE_UP = 2000
 """How many rows are made up."""

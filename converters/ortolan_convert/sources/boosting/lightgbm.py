@@ -10,14 +10,14 @@ import numpy as np
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.messages import one_line, words
 from ortolan_convert.parity import Answers
-from ortolan_convert.sources.boosting_table import BoostingTable
-from ortolan_convert.sources.first_read import read_apart
-from ortolan_convert.sources.lightgbm_text import LightGBMText, read_text, without_tail
-from ortolan_convert.sources.lightgbm_trees import read_categories, read_tree
+from ortolan_convert.sources.boosting.first_read import read_apart
+from ortolan_convert.sources.boosting.lightgbm_text import LightGBMText, read_text, without_tail
+from ortolan_convert.sources.boosting.lightgbm_trees import read_categories, read_tree
+from ortolan_convert.sources.boosting.table import BoostingTable
 from ortolan_convert.sources.packages import require
-from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, logistic, sigmoid, softmax
-from ortolan_convert.tree_joining import joined
+from ortolan_convert.tables.source import TableSource
+from ortolan_convert.trees.answers import BOTH_SIDES, logistic, sigmoid, softmax
+from ortolan_convert.trees.joining import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.trees.ensemble import Trees
 
 VERSIONS = ("v2", "v3", "v4")
 """Forms of the file that are known."""

@@ -15,12 +15,12 @@ import numpy as np
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
-from ortolan_convert.sources.boosting_table import BoostingTable, column_names
-from ortolan_convert.sources.first_read import read_apart
+from ortolan_convert.sources.boosting.first_read import read_apart
+from ortolan_convert.sources.boosting.table import BoostingTable, column_names
+from ortolan_convert.sources.boosting.ubjson import read_ubjson
+from ortolan_convert.sources.boosting.xgboost_trees import read_categories, read_trees
 from ortolan_convert.sources.packages import require
-from ortolan_convert.sources.ubjson import read_ubjson
-from ortolan_convert.sources.xgboost_trees import read_categories, read_trees
-from ortolan_convert.table import TableSource
+from ortolan_convert.tables.source import TableSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
-    from ortolan_convert.table import Rows
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.tables.source import Rows
+    from ortolan_convert.trees.ensemble import Trees
 
 NEWEST = 3
 """Largest major version whose files are known."""

@@ -12,7 +12,7 @@ from ortolan.inputs.columns import Columns
 from ortolan.inputs.datafile import label_text, read_arrays
 from ortolan.inputs.table_file import LABEL, SUFFIXES, read_row_samples
 from ortolan.types import TensorSpec
-from ortolan_convert.table_columns import NUMBERS, columns_config, input_name, text_inputs
+from ortolan_convert.tables.columns import NUMBERS, columns_config, input_name, text_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.table import Column, Rows
+    from ortolan_convert.tables.source import Column, Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.tree_splits import at_most_in_float32
+from ortolan_convert.trees.splits import at_most_in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

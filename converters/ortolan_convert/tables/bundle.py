@@ -20,11 +20,11 @@ from ortolan_convert.provenance import installed, package_name, provenance_of, s
 from ortolan_convert.report import ConversionReport, VariantReport
 from ortolan_convert.session import run_model
 from ortolan_convert.sources.kinds import KINDS
-from ortolan_convert.table_columns import columns_config, declare_inputs, text_inputs
-from ortolan_convert.table_exam import FEWEST_ROWS, accuracy, check_decided, compared, exam_of, length
-from ortolan_convert.table_parity import choose_rows, gate_rows
-from ortolan_convert.table_rows import as_lists, taken
-from ortolan_convert.table_samples import runtime_columns
+from ortolan_convert.tables.columns import columns_config, declare_inputs, text_inputs
+from ortolan_convert.tables.exam import FEWEST_ROWS, accuracy, check_decided, compared, exam_of, length
+from ortolan_convert.tables.parity import choose_rows, gate_rows
+from ortolan_convert.tables.rows import as_lists, taken
+from ortolan_convert.tables.samples import runtime_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from ortolan.types import Fidelity
     from ortolan_convert.graph import BuiltModel
     from ortolan_convert.request import Request
-    from ortolan_convert.table import TableSource
-    from ortolan_convert.table_exam import Exam
+    from ortolan_convert.tables.exam import Exam
+    from ortolan_convert.tables.source import TableSource
 
 GOLDEN = 24
 """How many samples go into a bundle, if there are as many."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 from ortolan.errors import UnsupportedError
 from ortolan.inputs.column_config import MAX_FEATURES, MAX_VALUES
 from ortolan.types import TensorSpec
-from ortolan_convert.table import MISSING
+from ortolan_convert.tables.source import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ortolan_convert.graph import GraphBuilder, Value
-    from ortolan_convert.table import Column
+    from ortolan_convert.tables.source import Column
 
 NUMBERS = "numbers"
 """Name of the input that takes all columns of numbers side by side."""

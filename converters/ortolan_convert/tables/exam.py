@@ -10,9 +10,9 @@ import numpy as np
 from ortolan.errors import ConversionError, InputError, UnsupportedError
 from ortolan.inputs.datafile import label_text
 from ortolan_convert.parity import Answers
-from ortolan_convert.table_parity import compare_rows
-from ortolan_convert.table_rows import made_up_rows, taken
-from ortolan_convert.table_samples import read_samples
+from ortolan_convert.tables.parity import compare_rows
+from ortolan_convert.tables.rows import made_up_rows, taken
+from ortolan_convert.tables.samples import read_samples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ortolan_convert.parity import Comparison
     from ortolan_convert.request import Request
-    from ortolan_convert.table import Rows, TableSource
+    from ortolan_convert.tables.source import Rows, TableSource
 
 FEWEST_ROWS = 16
 """Samples that are worth a check by themselves; made-up rows complete fewer."""

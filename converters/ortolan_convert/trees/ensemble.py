@@ -2,7 +2,7 @@
 
 A node sends a row to the left where ``x <= threshold`` in float64. What libraries do otherwise (compare in float32,
 ask ``<``, look a category up in a set) becomes thresholds of this one kind, so that the graph needs no casts and no
-other columns than the table's own: see :mod:`ortolan_convert.tree_splits`.
+other columns than the table's own: see :mod:`ortolan_convert.trees.splits`.
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.sources.catboost_categories import Categories
-from ortolan_convert.sources.catboost_counters import Same, checked_index, read_combination, read_counters
-from ortolan_convert.symmetric_trees import SymmetricTree
-from ortolan_convert.tree_joining import Tree, joined
-from ortolan_convert.tree_splits import at_most_in_float32
+from ortolan_convert.sources.boosting.catboost_categories import Categories
+from ortolan_convert.sources.boosting.catboost_counters import Same, checked_index, read_combination, read_counters
+from ortolan_convert.trees.joining import Tree, joined
+from ortolan_convert.trees.splits import at_most_in_float32
+from ortolan_convert.trees.symmetric import SymmetricTree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.trees.ensemble import Trees
 
 DEEPEST = 16
 """Most levels of a symmetric tree, as in CatBoost itself: it has a leaf for each of their answers."""
@@ -38,7 +38,7 @@ def read_columns(features: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[in
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What trees may ask of the columns that :class:`~ortolan_convert.sources.catboost_categories.Categories` gives.
+    """What trees may ask of the columns that `Categories` of `ortolan_convert.sources.boosting.catboost_categories` gives.
 
     Args:
         numbers: the column of each number, and its answer for NaN: no, unless NaN stands for more than all numbers.

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan_convert.graph import ML
-from ortolan_convert.sources.catboost_counters import Above, Same
-from ortolan_convert.sources.catboost_hashes import coefficients, solved, strings_with
+from ortolan_convert.sources.boosting.catboost_counters import Above, Same
+from ortolan_convert.sources.boosting.catboost_hashes import coefficients, solved, strings_with
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan_convert.graph import GraphBuilder, Value
-    from ortolan_convert.sources.catboost_counters import Combination, Counter
+    from ortolan_convert.sources.boosting.catboost_counters import Combination, Counter
 
 MOST_KNOWN = 256
 """Most categories of a column that made-up rows draw from."""

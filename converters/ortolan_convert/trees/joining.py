@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import ConversionError, UnsupportedError
-from ortolan_convert.trees import LEAF, Trees, only
+from ortolan_convert.trees.ensemble import LEAF, Trees, only
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.tree_splits import Steps
+    from ortolan_convert.trees.splits import Steps
 
 DEEPEST = 4096
 """Most levels of a tree: onnxruntime walks down by recursion when it loads one."""
@@ -28,7 +28,7 @@ class Tree:
     """One tree, its root first.
 
     Args:
-        feature: int [nodes], column that is compared; :data:`~ortolan_convert.trees.LEAF` for a leaf.
+        feature: int [nodes], column that is compared; :data:`~ortolan_convert.trees.ensemble.LEAF` for a leaf.
         threshold: float64 [nodes], the largest number that goes left.
         left: int [nodes], the left child.
         right: int [nodes], the right one.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder, Value
 
 BOTH_SIDES = np.array([[-1.0, 1.0]])
-"""What makes ``[-s, s]`` of a binary classifier's ``s``; see :meth:`ortolan_convert.trees.Trees.sums`."""
+"""What makes ``[-s, s]`` of a binary classifier's ``s``; see :meth:`ortolan_convert.trees.ensemble.Trees.sums`."""
 
 
 def logistic(graph: GraphBuilder, both: Value, factor: float = 1.0) -> Value:

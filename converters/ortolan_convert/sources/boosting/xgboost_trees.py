@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ortolan.errors import UnsupportedError
-from ortolan_convert.tree_joining import Tree, joined
-from ortolan_convert.tree_splits import categories_go_left, less_in_float32, values_go_left
+from ortolan_convert.trees.joining import Tree, joined
+from ortolan_convert.trees.splits import categories_go_left, less_in_float32, values_go_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from ortolan_convert.sources.boosting_table import BoostingTable
-    from ortolan_convert.tree_splits import Steps
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.sources.boosting.table import BoostingTable
+    from ortolan_convert.trees.ensemble import Trees
+    from ortolan_convert.trees.splits import Steps
 
 _INVALID = 1 << 24
 """From here on XGBoost takes no category."""

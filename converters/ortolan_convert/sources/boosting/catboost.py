@@ -13,13 +13,13 @@ import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.parity import Answers
-from ortolan_convert.sources.boosting_table import MOST_VALUES, BoostingTable
-from ortolan_convert.sources.catboost_trees import read_categories, read_columns, read_symmetric, read_trees
-from ortolan_convert.sources.first_read import read_apart
+from ortolan_convert.sources.boosting.catboost_trees import read_categories, read_columns, read_symmetric, read_trees
+from ortolan_convert.sources.boosting.first_read import read_apart
+from ortolan_convert.sources.boosting.table import MOST_VALUES, BoostingTable
 from ortolan_convert.sources.packages import require
-from ortolan_convert.symmetric_trees import is_worth_while, sums_of_one
-from ortolan_convert.table import TableSource
-from ortolan_convert.tree_answers import BOTH_SIDES, largest, sigmoid, softmax
+from ortolan_convert.tables.source import TableSource
+from ortolan_convert.trees.answers import BOTH_SIDES, largest, sigmoid, softmax
+from ortolan_convert.trees.symmetric import is_worth_while, sums_of_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
-    from ortolan_convert.sources.catboost_categories import Categories
-    from ortolan_convert.symmetric_trees import SymmetricTree
-    from ortolan_convert.table import Column
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.sources.boosting.catboost_categories import Categories
+    from ortolan_convert.tables.source import Column
+    from ortolan_convert.trees.ensemble import Trees
+    from ortolan_convert.trees.symmetric import SymmetricTree
 
 _READS = """
 import catboost, os, tempfile

@@ -9,7 +9,7 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.graph import ML
-from ortolan_convert.table import Column
+from ortolan_convert.tables.source import Column
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ortolan_convert.graph import GraphBuilder, Value
-    from ortolan_convert.table import Rows
-    from ortolan_convert.trees import Trees
+    from ortolan_convert.tables.source import Rows
+    from ortolan_convert.trees.ensemble import Trees
 
 MOST_VALUES = 256
 """Most thresholds of a column that made-up rows draw from."""

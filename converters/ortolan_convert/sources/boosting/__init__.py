@@ -1,0 +1,1 @@
+"""The boosting libraries' own files: XGBoost, LightGBM, CatBoost."""

@@ -1,0 +1,1 @@
+"""Ensembles of trees as arrays, and the graphs they become."""
