@@ -38,7 +38,7 @@ def read_columns(features: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[in
 
 @dataclass(frozen=True, slots=True)
 class Questions:
-    """What trees may ask of the columns that `Categories` of `ortolan_convert.sources.boosting.catboost_categories` gives.
+    """What trees may ask of the columns that `catboost_categories.Categories` gives.
 
     Args:
         numbers: the column of each number, and its answer for NaN: no, unless NaN stands for more than all numbers.
