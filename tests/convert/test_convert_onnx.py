@@ -164,7 +164,6 @@ def test_a_task_file_names_the_usual_sizes(tmp_path: Path) -> None:
         ("dims: {height: 3}", UsageError, "dims.height: the model has no such free dimension; it has: batch"),
         ("task: tensors", UnknownNameError, "unknown task 'tensors'; did you mean 'tensor'?"),
         ("task: clustering", ManifestError, "task.config.clusters: expected an int of 1 or more, found None"),
-        ("source: {signature: a}", UsageError, "source.signature: unknown key; known: none"),
         ("config: [1]", UsageError, "config: expected keys and values, found list"),
         ("assets: {a: 1}", UsageError, "assets: expected names and files"),
         (
@@ -220,3 +219,10 @@ def test_without_onnxruntime_the_error_names_the_extra(tmp_path: Path) -> None:
     done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("onnxruntime is needed to convert this artifact")
     assert "pip install 'ortolan[convert]'" in done.stdout
+
+
+def test_how_a_framework_reads_the_network_is_not_used(tmp_path: Path) -> None:
+    """A description shared with the framework's own artifact fits, and the report says what of it was not used."""
+    (tmp_path / "task.yaml").write_text("source: {signature: a}\n")
+    report = convert(_save(tmp_path / "m.onnx"), tmp_path / "out.bundle", config=tmp_path / "task.yaml")
+    assert any("source: an ONNX file says itself how it is read; signature not used" in one for one in report.warnings)

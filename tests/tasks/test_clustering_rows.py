@@ -72,3 +72,23 @@ def test_golden_tensors_are_compared() -> None:
     wrong = Golden(inputs, [{"distances": np.array([[5.0, 0.5]])}], None)
     assert compare(runner, runner.session, right, promised).worst == 0
     assert compare(runner, runner.session, wrong, promised).drop == 1
+
+
+class Deciding(Distances):
+    """Answers with a cluster of its own choice, the farther one."""
+
+    outputs = (*Distances.outputs, TensorSpec("label", "int64", ("batch",)))
+
+    def run(self, feeds: Any, control: object = None) -> Any:
+        distances = super().run(feeds)["distances"]
+        return {"distances": distances, "label": distances.argmax(axis=1)}
+
+
+def test_a_model_may_decide_itself() -> None:
+    """Its label counts where the configuration names that output, and must be there."""
+    task = TaskSpec("clustering", {"columns": COLUMNS, "clusters": 2, "label": "label"})
+    runner: Any = open_runner(task, {"model": Deciding()}, {}.__getitem__)  # type: ignore[dict-item]  # enough of one
+    assert runner.answer([3.0, 4.0]) == Cluster(0, 5.0, (5.0, 0.0))
+    assert runner.decide({"distances": np.array([2.0, 1.0]), "label": np.int64(0)}) == 0
+    with pytest.raises(BundleError, match="expected an output 'label' int64"):
+        opened(label="label")

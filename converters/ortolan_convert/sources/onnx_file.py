@@ -9,7 +9,6 @@ from ortolan.bundle.onnxfile import check_external_data
 from ortolan_convert.networks.free_dims import free_dims
 from ortolan_convert.networks.reference.oldest import from_operators
 from ortolan_convert.networks.source import NetworkSource
-from ortolan_convert.task_config import check_source_keys
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,14 +68,20 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
     """Read a foreign ONNX file, which is its own source; see `ortolan_convert.networks.source.NetworkSource`.
 
     Raises:
-        UsageError: the description says how to read it, which is no question here.
         ModelFileError, StorageError: as :func:`read_onnx`.
     """
     path = request.only_path()
-    check_source_keys(settings.source, (), request.config)
     source = read_onnx(path)
+    # The description may be shared with the framework's own artifact of the same network.
+    unused = f"{request.config}: source: an ONNX file says itself how it is read; {', '.join(settings.source)} not used"
     external = tuple(path.parent / name for name in source.model.external_files)
-    return NetworkSource(framework="onnx", version=f"opset {source.opset}", files=(path, *external), model=path)
+    return NetworkSource(
+        framework="onnx",
+        version=f"opset {source.opset}",
+        files=(path, *external),
+        model=path,
+        notes=(unused,) if settings.source else (),
+    )
 
 
 def read_onnx(path: Path) -> OnnxSource:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ortolan.bundle.description import TaskSpec
     from ortolan.inputs.assets import ReadAsset
-    from ortolan.tasks.runner import Encoded, Metric
+    from ortolan.tasks.runner import Metric
     from ortolan.types import Array, Session
 
 _LABEL = text(re.compile(r"[^\x00]{1,256}", re.DOTALL), "a name of 1 to 256 characters")
@@ -60,8 +60,8 @@ class RowClusteringRunner(TabularRunner[Cluster]):
         columns = record.get("columns", lambda value, at: Columns.open(value, session.inputs, at, read_asset))
         return cls(session, columns, label)
 
-    def decode(self, outputs: Mapping[str, Array], encoded: Encoded) -> list[Cluster]:  # noqa: ARG002 - part of Runner
-        """The answers to the rows at ``encoded.rows``."""
+    def answers(self, outputs: Mapping[str, Array], count: int) -> list[Cluster]:  # noqa: ARG002 - outputs tell
+        """The answers to ``count`` rows."""
         distances = outputs[DISTANCES]
         decided = distances.argmin(axis=1) if self._label is None else outputs[self._label]
         nearest = decided.tolist()
