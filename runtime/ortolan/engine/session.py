@@ -199,9 +199,10 @@ class OrtSession:
             self.closed = True
             bounds = list(self._bounds)
         self._call = closed
-        self._session = self._inner = None
+        # Bindings hold memory of the provider, which onnxruntime-webgpu frees with the session: they go first.
         for bound in bounds:
             bound.close()
+        self._session = self._inner = None
         if self._share is not None:
             self._share.release()
         allocator.give_back()
