@@ -50,11 +50,13 @@ def provenance_of(framework: str, version: str, sources: Sequence[Source], packa
 
 
 def installed(distribution: str) -> str | None:
-    """Version of an installed distribution; None if there is none."""
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
+    """Version of an installed distribution, or of its build for the CPU alone (``tensorflow-cpu``); None without."""
+    for name in (distribution, f"{distribution}-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def package_name(target: Path) -> str:
