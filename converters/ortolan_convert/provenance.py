@@ -51,12 +51,8 @@ def provenance_of(framework: str, version: str, sources: Sequence[Source], packa
 
 def installed(distribution: str) -> str | None:
     """Version of an installed distribution, or of its build for the CPU alone (``tensorflow-cpu``); None without."""
-    for name in (distribution, f"{distribution}-cpu"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+    found = (list(metadata.distributions(name=name)) for name in (distribution, f"{distribution}-cpu"))
+    return next((one.version for several in found for one in several), None)
 
 
 def package_name(target: Path) -> str:
