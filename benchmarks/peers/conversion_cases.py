@@ -155,6 +155,14 @@ def silero_ours(cache: Path, room: Path) -> None:
     convert(member(SILERO, cache, "silero_vad.jit"), room, config=config)
 
 
+def silero_onnx(cache: Path, room: Path) -> None:
+    """From the published ONNX file, with the description that the package of examples has."""
+    import ortolan_convert
+
+    config = Path(ortolan_convert.__file__).parent / "examples" / "audio-stream-silero-vad.yaml"
+    convert(member(SILERO, cache, "silero_vad.onnx"), room, config=config)
+
+
 def silero_theirs(cache: Path, room: Path) -> None:
     """torch.onnx.export of what torch.jit.load gives, with what forward takes."""
     import torch
@@ -429,6 +437,8 @@ CASES = (
     Case("efficientnet-lite0 .pth", "torch.onnx.export", efficientnet_ours, efficientnet_theirs, efficientnet_judge),
     Case("MiniLM directory", "torch.onnx.export", minilm_ours, minilm_theirs, minilm_judge),
     Case("passeval forest", "skl2onnx", passeval_ours, passeval_theirs, passeval_judge),
+    Case("silero-vad ONNX", "quantize_dynamic", silero_onnx, onnx_theirs(SILERO, "silero_vad.onnx"), silero_judge),
+    Case("basic-pitch ONNX", "quantize_dynamic", pitch_ours("nmp.onnx"), onnx_theirs(PITCH, "nmp.onnx"), pitch_judge),
     onnx_case("magika ONNX", MAGIKA, "", "unk__214: 1", (1, 2048), "bytes"),
     onnx_case("PP-OCRv6 detection ONNX", real_models.OCR, "PP-OCRv6_det_small.onnx", OCR_DIMS, (1, 3, 640, 640),
               "image"),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pandas import DataFrame, Series
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_linnerud
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -39,6 +40,13 @@ DIABETES = load_diabetes(return_X_y=True)
 HOLES = (np.where(np.random.default_rng(0).random(CANCER[0].shape) < 0.1, np.nan, CANCER[0]), CANCER[1])
 CODES = DIABETES[0].copy()
 CODES[:, 1] = np.random.default_rng(1).integers(0, 20, len(CODES)) * 3 + 1
+MIXED = DataFrame(
+    {
+        "town": Series(np.random.default_rng(2).choice(["x", "yy", "w", None], len(CODES)), dtype="category"),
+        "age": CODES[:, 0],
+        "code": Series(CODES[:, 1].astype(int), dtype="category"),
+    }
+)
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=64)
 
 MODELS: dict[str, tuple[Callable[[], Any], tuple[Any, Any]]] = {
@@ -59,6 +67,10 @@ MODELS: dict[str, tuple[Callable[[], Any], tuple[Any, Any]]] = {
     "histograms, categories": (
         lambda: HistGradientBoostingRegressor(max_iter=10, categorical_features=[1]),
         (CODES, DIABETES[1] + CODES[:, 1] % 4 * 80),
+    ),
+    "histograms, categories that are strings": (
+        lambda: HistGradientBoostingRegressor(max_iter=10),
+        (MIXED, DIABETES[1] + CODES[:, 1] % 4 * 80 + (MIXED["town"] == "x") * 90),
     ),
 }
 

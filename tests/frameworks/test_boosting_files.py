@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import numpy as np
+import onnxruntime
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 
 import ortolan
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.convert import convert
+from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.request import Request
 from ortolan_convert.session import run_model
+from ortolan_convert.sources.boosting.xgboost import exp_in_float32
 from ortolan_convert.sources.recognise import recognise
 from ortolan_convert.tables.bundle import build_table
 from ortolan_convert.tables.rows import as_lists, made_up_rows
@@ -137,7 +143,6 @@ def test_a_file_becomes_a_classifier(tmp_path: Path) -> None:
 
 def test_the_estimator_of_a_library_is_converted_in_a_pipeline(tmp_path: Path) -> None:
     """Behind a scaler, read from a pickle."""
-    import joblib
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -152,6 +157,51 @@ def test_the_estimator_of_a_library_is_converted_in_a_pipeline(tmp_path: Path) -
         with ortolan.load(tmp_path / "model.bundle", ortolan.TabularClassifier) as classifier:
             found = list((classifier.predict(IRIS[0][80]).probabilities or {}).values())
         np.testing.assert_allclose(found, pipeline.predict_proba(IRIS[0][80:81])[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lightgbm.LGBMClassifier(n_estimators=9, verbose=-1),
+        lightgbm.LGBMRegressor(n_estimators=9, verbose=-1),
+        xgboost.XGBClassifier(n_estimators=9, enable_categorical=True),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_pickled_estimator_with_categories_of_a_data_frame(model: Any, tmp_path: Path) -> None:
+    """It answers as the library does, by its own labels."""
+    frame, numbers = _mixed()
+    target: Any = numbers
+    if hasattr(model, "predict_proba"):
+        target = np.where(numbers > np.median(numbers), 1, 0)
+        if type(model).__name__ == "LGBMClassifier":
+            target = np.array(["low", "high"])[target]
+    model.fit(frame, target)
+    joblib.dump(model, tmp_path / "model.joblib")
+    bundle = convert(tmp_path / "model.joblib", tmp_path / "out.bundle", trust=True).bundle.path
+    rows = [{**row, "size": float(row["size"])} for row in frame.to_dict("records")]
+    with ortolan.load(bundle) as loaded:
+        answers: Any = loaded.predict_batch(rows)  # type: ignore[attr-defined]  # of tables
+    if hasattr(model, "predict_proba"):
+        found = np.array([list(answer.probabilities.values()) for answer in answers])
+        np.testing.assert_allclose(found, model.predict_proba(frame), atol=1e-6)
+        assert [answer.label for answer in answers] == model.predict(frame).tolist()
+    else:
+        np.testing.assert_allclose([answer.value for answer in answers], model.predict(frame), rtol=1e-6)
+
+
+def test_exponentials_are_the_c_librarys() -> None:
+    """XGBoost's probabilities follow from its expf; where a float32 lies between two results, theirs counts."""
+    expf = ctypes.CDLL(ctypes.util.find_library("m")).expf
+    expf.restype, expf.argtypes = ctypes.c_float, [ctypes.c_float]
+    graph = GraphBuilder("float64")
+    power = graph.input("power", "float32", ("batch", 1))
+    graph.output(exp_in_float32(graph, power), "exp")
+    values = np.concatenate([np.random.default_rng(0).uniform(-90, 88, 50_000), [0, -0.0, 1, -104, 88.7]])
+    values = values.astype(np.float32)
+    session = onnxruntime.InferenceSession(graph.build({"batch": 1}).data)
+    (found,) = session.run(None, {"power": values[:, None]})
+    np.testing.assert_array_equal(found[:, 0], np.array([expf(float(value)) for value in values], np.float32))
 
 
 def test_categories_that_xgboost_cuts_short_are_refused(tmp_path: Path) -> None:

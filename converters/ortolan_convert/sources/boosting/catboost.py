@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
+from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting.catboost_trees import read_categories, read_columns, read_symmetric, read_trees
 from ortolan_convert.sources.boosting.first_read import read_apart
-from ortolan_convert.sources.boosting.table import MOST_VALUES, BoostingTable
+from ortolan_convert.sources.boosting.table import MOST_VALUES, BoostingTable, source_of
 from ortolan_convert.sources.packages import require
-from ortolan_convert.tables.source import TableSource
 from ortolan_convert.trees.answers import BOTH_SIDES, largest, sigmoid, softmax
 from ortolan_convert.trees.symmetric import is_worth_while, sums_of_one
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
     from ortolan_convert.sources.boosting.catboost_categories import Categories
-    from ortolan_convert.tables.source import Column
+    from ortolan_convert.tables.source import Column, TableSource
     from ortolan_convert.trees.ensemble import Trees
     from ortolan_convert.trees.symmetric import SymmetricTree
 
@@ -193,15 +193,12 @@ def table_source(library: Any, place: str, *, sampled: bool) -> TableSource:
     """
     catboost = require("catboost", "catboost", "boosting")
     model = read_model(library, place)
-    outputs = model.trees.outputs
-    return TableSource(
-        framework="catboost",
-        version=catboost.__version__,
-        packages=("catboost",),
-        task="tabular-classification" if model.labels else "tabular-regression",
+    return source_of(
+        "catboost",
+        catboost.__version__,
+        model.trees,
+        model.labels,
         columns=model.columns(),
-        labels=model.labels,
-        targets=() if model.labels else tuple(f"target{i}" for i in range(outputs)) if outputs > 1 else ("target",),
         ask=lambda rows: model.answers(library, model.table.frame(rows)),
         build=lambda graph, numbers, others: model.build(graph, model.matrix(graph, numbers, others)),
         notes=() if sampled else model.notes(),
@@ -252,7 +249,7 @@ def read_model(library: Any, place: str) -> CatBoostModel:
     except OrtolanError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = one_line(error)
         raise ConversionError(f"{place}: a CatBoost model that is damaged or of an unknown form ({reason})") from None
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.messages import one_line, words
 from ortolan_convert.parity import Answers
+from ortolan_convert.provenance import installed
 from ortolan_convert.sources.boosting.first_read import read_apart
 from ortolan_convert.sources.boosting.lightgbm_text import LightGBMText, read_text, without_tail
 from ortolan_convert.sources.boosting.lightgbm_trees import read_categories, read_tree
-from ortolan_convert.sources.boosting.table import BoostingTable
+from ortolan_convert.sources.boosting.table import BoostingTable, source_of
 from ortolan_convert.sources.packages import require
-from ortolan_convert.tables.source import TableSource
 from ortolan_convert.trees.answers import BOTH_SIDES, logistic, sigmoid, softmax
 from ortolan_convert.trees.joining import joined
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
+    from ortolan_convert.tables.source import TableSource
     from ortolan_convert.trees.ensemble import Trees
 
 VERSIONS = ("v2", "v3", "v4")
@@ -129,15 +131,23 @@ def read_table_model(request: Request) -> TableSource:
         booster = lightgbm.Booster(model_str=without_tail(data.decode()))
     except (lightgbm.basic.LightGBMError, ValueError) as error:
         raise ConversionError(f"{path}: lightgbm {lightgbm.__version__} cannot read it: {words(error)}") from None
-    outputs = model.trees.outputs
-    return TableSource(
-        framework="lightgbm",
-        version=lightgbm.__version__,
-        packages=("lightgbm",),
-        task="tabular-classification" if model.classes else "tabular-regression",
+    return table_source(booster, model, tuple(range(model.classes)))
+
+
+def table_source(booster: Any, model: LightGBMModel, labels: tuple[Label, ...]) -> TableSource:
+    """What becomes a bundle.
+
+    Args:
+        booster: the library's own, to be asked.
+        model: what was read of it.
+        labels: of a classifier; a file does not have them.
+    """
+    return source_of(
+        "lightgbm",
+        installed("lightgbm") or "unknown",
+        model.trees,
+        labels,
         columns=model.table.columns(model.trees, infinite=True, closed=False),
-        labels=tuple(range(model.classes)),
-        targets=() if model.classes else tuple(f"target{i}" for i in range(outputs)) if outputs > 1 else ("target",),
         ask=lambda rows: model.answers(np.asarray(booster.predict(model.table.frame(rows)))),
         build=lambda graph, numbers, others: model.build(graph, model.table.matrix(graph, numbers, others)),
     )

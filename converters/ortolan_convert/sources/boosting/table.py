@@ -9,13 +9,14 @@ import numpy as np
 
 from ortolan.errors import UnsupportedError
 from ortolan_convert.graph import ML
-from ortolan_convert.tables.source import Column
+from ortolan_convert.tables.source import Column, TableSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.tables.source import Rows
     from ortolan_convert.trees.ensemble import Trees
@@ -137,6 +138,32 @@ class BoostingTable:
                 known = pd.Index(list(self.categories[i]))
                 columns[name] = pd.Categorical.from_codes(known.get_indexer(pd.Index(rows[name])), known)
         return pd.DataFrame(columns)
+
+
+def source_of(
+    library: str, version: str, trees: Trees, labels: tuple[Label, ...], *, notes: tuple[str, ...] = (), **parts: Any
+) -> TableSource:
+    """What becomes a bundle: a classifier if there are labels, else a regression of as many targets as outputs.
+
+    Args:
+        library: its package.
+        version: of the library that wrote the model, or that reads it.
+        trees: of the model.
+        labels: of a classifier.
+        notes: see `TableSource`.
+        parts: ``columns``, ``ask`` and ``build`` of the `TableSource`.
+    """
+    targets = tuple(f"target{i}" for i in range(trees.outputs)) if trees.outputs > 1 else ("target",)
+    return TableSource(
+        framework=library,
+        version=version,
+        packages=(library,),
+        task="tabular-classification" if labels else "tabular-regression",
+        labels=labels,
+        targets=() if labels else targets,
+        notes=notes,
+        **parts,
+    )
 
 
 def column_names(found: Sequence[str] | None, count: int) -> tuple[str, ...]:

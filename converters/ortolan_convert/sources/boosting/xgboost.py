@@ -16,20 +16,20 @@ from ortolan.errors import ConversionError, OrtolanError, UnsupportedError
 from ortolan_convert.messages import one_line
 from ortolan_convert.parity import Answers
 from ortolan_convert.sources.boosting.first_read import read_apart
-from ortolan_convert.sources.boosting.table import BoostingTable, column_names
+from ortolan_convert.sources.boosting.table import BoostingTable, column_names, source_of
 from ortolan_convert.sources.boosting.ubjson import read_ubjson
 from ortolan_convert.sources.boosting.xgboost_trees import read_categories, read_trees
 from ortolan_convert.sources.packages import require
-from ortolan_convert.tables.source import TableSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from ortolan.tasks.text_classification import Label
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.request import Request
-    from ortolan_convert.tables.source import Rows
+    from ortolan_convert.tables.source import Rows, TableSource
     from ortolan_convert.trees.ensemble import Trees
 
 NEWEST = 3
@@ -169,22 +169,28 @@ def read_table_model(request: Request) -> TableSource:
     except (xgboost.core.XGBoostError, ValueError) as error:
         first = str(error).splitlines()[0]
         raise ConversionError(f"{path}: xgboost {xgboost.__version__} cannot read it: {first}") from None
-    columns = model.table.columns(model.trees, infinite=False, closed=True)
-    targets = tuple(f"target{i}" for i in range(model.trees.outputs)) if model.trees.outputs > 1 else ("target",)
-    notes: tuple[str, ...] = ()
-    if model.iterations:
-        notes = (f"stopped early: the best {model.iterations} rounds count, as in XGBoost's scikit-learn classes",)
-    return TableSource(
-        framework="xgboost",
-        version=model.version,
-        packages=("xgboost",),
-        task="tabular-classification" if model.classes else "tabular-regression",
-        columns=columns,
-        labels=tuple(range(model.classes)),
-        targets=() if model.classes else targets,
+    return table_source(booster, model, tuple(range(model.classes)))
+
+
+def table_source(booster: Any, model: XGBoostModel, labels: tuple[Label, ...]) -> TableSource:
+    """What becomes a bundle.
+
+    Args:
+        booster: the library's own, to be asked.
+        model: what was read of it.
+        labels: of a classifier; a file does not have them.
+    """
+    xgboost = require("xgboost", "xgboost", "boosting")
+    early = f"stopped early: the best {model.iterations} rounds count, as in XGBoost's scikit-learn classes"
+    return source_of(
+        "xgboost",
+        model.version,
+        model.trees,
+        labels,
+        columns=model.table.columns(model.trees, infinite=False, closed=True),
         ask=lambda rows: model.answers(_predicted(xgboost, booster, model, rows)),
         build=lambda graph, numbers, others: model.build(graph, model.table.matrix(graph, numbers, others)),
-        notes=notes,
+        notes=(early,) if model.iterations else (),
     )
 
 
@@ -280,9 +286,35 @@ def _predicted(xgboost: Any, booster: Any, model: XGBoostModel, rows: Rows) -> N
 
 def _logistic_in_float32(graph: GraphBuilder, sums: Value) -> Value:
     """``1 / (1 + exp(-x))``, each step rounded to float32 as XGBoost's are: near 1 the other class has few digits."""
-    power = graph.cast(graph.node("Neg", sums), "float64")
-    below = graph.node("Add", graph.cast(graph.node("Exp", power), "float32"), graph.constant(np.ones(1, np.float32)))
-    return graph.node("Reciprocal", below)
+    power = exp_in_float32(graph, graph.node("Neg", sums))
+    return graph.node("Reciprocal", graph.node("Add", power, graph.constant(np.ones(1, np.float32))))
+
+
+_EXP_STEPS = 32
+_EXP_POLYNOMIAL = (0x1C6AF84B912394 / 2**57, 0x1EBFCE50FAC4F3 / 2**55, 0x162E42FF0C52D6 / 2**53)
+"""Of r^3, r^2 and r: 2^r - 1 for r from -1/64 to 1/64."""
+_EXP_LARGEST = 88.7
+"""XGBoost's bound of the power (src/common/math.h)."""
+
+
+def exp_in_float32(graph: GraphBuilder, power: Value) -> Value:
+    """float32 ``exp`` as the C library's ``expf``, to the last bit: 1 in 1,600 results is not the nearest float32.
+
+    In float64, x / ln 2 is a whole number of steps of 1/32 and a rest: exp(x) = 2^(steps / 32) * 2^rest, the latter by
+    a polynomial (glibc since 2.27, sysdeps/ieee754/flt-32/e_expf.c, which is of Arm's optimized routines).
+    """
+    number = graph.number
+    bounded = graph.node("Min", power, graph.constant(np.array(_EXP_LARGEST, np.float32)))
+    # A rest r of steps is r / 32 of a power of 2.
+    scaled = graph.node("Mul", graph.cast(bounded, "float64"), number(_EXP_STEPS / np.log(2)))
+    steps = graph.node("Round", scaled)
+    rest = graph.node("Sub", scaled, steps)
+    cubic, square, linear = (c / _EXP_STEPS**degree for c, degree in zip(_EXP_POLYNOMIAL, (3, 2, 1), strict=True))
+    high = graph.node("Add", graph.node("Mul", rest, number(cubic)), number(square))
+    inner = graph.node("Add", graph.node("Mul", rest, high), number(linear))
+    near_one = graph.node("Add", graph.node("Mul", rest, inner), number(1.0))
+    two = graph.node("Pow", number(2.0), graph.node("Mul", steps, number(1 / _EXP_STEPS)), shape=steps.shape)
+    return graph.cast(graph.node("Mul", near_one, two), "float32")
 
 
 def _positive(graph: GraphBuilder, sums: Value) -> Value:

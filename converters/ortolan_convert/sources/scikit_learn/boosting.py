@@ -18,24 +18,17 @@ if TYPE_CHECKING:
 
     from ortolan_convert.graph import GraphBuilder, Value
     from ortolan_convert.sources.scikit_learn.steps import Features, Fitted
+    from ortolan_convert.tables.source import TableSource
 
 
 def xgboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """XGBClassifier, XGBRegressor, XGBRanker and the forests of these."""
-    if getattr(fitted.model, "missing", None) is not None and fitted.model.missing == fitted.model.missing:
-        raise UnsupportedError(
-            f"{fitted.place}: {type(fitted.model).__name__} takes {fitted.model.missing!r} for a missing value; "
-            "train it with missing=np.nan"
-        )
-    booster = fitted.model.get_booster()
-    model = xgboost.parse_model(bytes(booster.save_raw("ubj")), fitted.place)
-    return _predicted(graph, fitted, features, model, absent_zeros=parts.leave_zeros_out(features))
+    return _predicted(graph, fitted, features, _xgboost(fitted), absent_zeros=parts.leave_zeros_out(features))
 
 
 def lightgbm_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
     """LGBMClassifier, LGBMRegressor, LGBMRanker."""
-    text = fitted.model.booster_.model_to_string()
-    return _predicted(graph, fitted, features, lightgbm.parse_model(text.encode(), fitted.place))
+    return _predicted(graph, fitted, features, _lightgbm(fitted))
 
 
 def catboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> Prediction:
@@ -50,9 +43,34 @@ def catboost_model(graph: GraphBuilder, fitted: Fitted, features: Features) -> P
     return _predicted(graph, fitted, features, model)
 
 
-def takes_categories(model: Any) -> bool:
-    """Whether this is a model of CatBoost with columns of categories, not a pipeline that holds one."""
-    return type(model).__module__.partition(".")[0] == "catboost" and bool(model.get_cat_feature_indices())
+def with_categories(fitted: Fitted) -> TableSource | None:
+    """A model of these libraries that stands alone and has columns of categories, else None.
+
+    It takes the table as its library does: none of scikit-learn's steps stands between them.
+    """
+    library, model = type(fitted.model).__module__.partition(".")[0], fitted.model
+    if library == "catboost" and model.get_cat_feature_indices():
+        return catboost.table_source(model, fitted.place, sampled=False)
+    labels = tuple(np.asarray(getattr(model, "classes_", ())).tolist())
+    if library == "lightgbm" and model.__sklearn_is_fitted__() and (light := _lightgbm(fitted)).table.categories:
+        return lightgbm.table_source(model.booster_, light, labels)
+    if library == "xgboost" and model.__sklearn_is_fitted__() and (extreme := _xgboost(fitted)).table.categories:
+        return xgboost.table_source(model.get_booster(), extreme, labels)
+    return None
+
+
+def _lightgbm(fitted: Fitted) -> lightgbm.LightGBMModel:
+    return lightgbm.parse_model(fitted.model.booster_.model_to_string().encode(), fitted.place)
+
+
+def _xgboost(fitted: Fitted) -> xgboost.XGBoostModel:
+    missing = getattr(fitted.model, "missing", None)
+    if missing is not None and missing == missing:
+        raise UnsupportedError(
+            f"{fitted.place}: {type(fitted.model).__name__} takes {missing!r} for a missing value; "
+            "train it with missing=np.nan"
+        )
+    return xgboost.parse_model(bytes(fitted.model.get_booster().save_raw("ubj")), fitted.place)
 
 
 def _predicted(
@@ -69,9 +87,8 @@ def _predicted(
     """
     if model.table.categories:
         raise UnsupportedError(
-            f"{fitted.place}: {type(fitted.model).__name__} with categories of a data frame; save its booster and "
-            "convert that file: model.booster_.save_model('model.txt') of LightGBM, model.save_model('model.json') of "
-            "XGBoost"
+            f"{fitted.place}: {type(fitted.model).__name__} with categories of a data frame behind other steps; "
+            "convert it alone, for the columns that it takes"
         )
     if len(model.table.names) != parts.width(features):
         raise UnsupportedError(

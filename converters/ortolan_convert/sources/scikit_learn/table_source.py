@@ -9,7 +9,6 @@ from ortolan.errors import ConversionError, UnsupportedError
 from ortolan.inputs.ngram_sets import KIND
 from ortolan_convert.graph import GraphBuilder
 from ortolan_convert.provenance import installed
-from ortolan_convert.sources.boosting import catboost
 from ortolan_convert.sources.scikit_learn import boosting, compose, older
 from ortolan_convert.sources.scikit_learn.features import RawColumn, RawColumns, RawTable
 from ortolan_convert.sources.scikit_learn.inner import estimators_in
@@ -39,8 +38,9 @@ def read_table_source(artifacts: Sequence[Artifact]) -> TableSource:
         ConversionError: a part is missing, not fitted, or does not fit the others.
     """
     fitted = compose.best(whole(artifacts))
-    if boosting.takes_categories(fitted.model):
-        return catboost.table_source(fitted.model, fitted.place, sampled=False)
+    alone = boosting.with_categories(fitted)
+    if alone is not None:
+        return alone
     columns = [RawColumn(name) for name in _column_names(fitted)]
     scouted = scout(fitted, columns)
     answers = TableAnswers(fitted, columns, scouted.prediction)
