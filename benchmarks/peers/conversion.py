@@ -12,7 +12,8 @@ turns; medians are printed. Parity is the largest difference of a number relativ
 its output, over real inputs: a recording, crops of photographs, sentences, passwords.
 
 Trees and boosting have ``conversion_trees.py`` beside this, random scikit-learn pipelines ``conversion_pipelines.py``.
-Models come from PyPI; of those that the project knows there only SmolLM2 is left out, a GGUF file. Needs ``pip install 'ortolan[boosting,cpu,image,tensorflow,transformers]' skl2onnx``.
+Models come from PyPI; SmolLM2, a GGUF file, is not among the kinds that are converted. Needs ``pip install
+'ortolan[boosting,cpu,image,tensorflow,transformers]' skl2onnx``.
 """
 
 from __future__ import annotations
