@@ -91,6 +91,36 @@ cli.main([])
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("moment", ["finalizer", "weak reference"])
+def test_being_told_to_end_while_python_forgets_exceptions(number: signal.Signals, moment: str) -> None:
+    """A finalizer, or a weak reference's callback, swallows what the handler raises; the command ends all the same."""
+    script = """
+import signal, sys, time, weakref
+from ortolan import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Busy:
+    def __del__(self):
+        if sys.argv[2] == "finalizer":
+            signal.raise_signal(int(sys.argv[1]))
+def interrupted(_):
+    signal.raise_signal(int(sys.argv[1]))
+def busy(*_, **__):
+    value = Busy()
+    reference = weakref.ref(value, interrupted if sys.argv[2] == "weak reference" else None)
+    del value
+    print("went on", flush=True)
+    time.sleep(60)
+cli.root.main = busy
+cli.main([])
+"""
+    command = [sys.executable, "-c", script, str(int(number)), moment]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 128 + number
+    assert done.stdout == "went on\n"
+    assert done.stderr == ("interrupted\n" if number == signal.SIGINT else "")
+
+
 def test_missing_bundle_is_one_line() -> None:
     """No traceback reaches a user."""
     done = run("predict", "nowhere.bundle", "text")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from importlib import import_module
 
 import click
 
 from ortolan import __version__
+from ortolan.cli.signals import clean_up_when_ended
 from ortolan.errors import OrtolanError, UnknownNameError
 
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -66,9 +66,7 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit; what goes wrong becomes one line on standard error."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _stop)
+    clean_up_when_ended()
     try:
         root.main(arguments, prog_name="ortolan", standalone_mode=False)
         sys.stdout.flush()
@@ -95,11 +93,6 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Exit as request:
         status = request.exit_code
     sys.exit(status)
-
-
-def _stop(number: int, _: object) -> None:
-    """End as after Ctrl-C, so that nothing half-written stays behind."""
-    raise SystemExit(128 + number)
 
 
 def _discard_output() -> None:
