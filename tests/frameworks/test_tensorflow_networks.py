@@ -18,6 +18,7 @@ from ortolan_convert.request import Request
 from ortolan_convert.sources import keras as keras_reader
 from ortolan_convert.sources import saved_model as saved_model_reader
 from ortolan_convert.sources import tflite as tflite_reader
+from ortolan_convert.sources.tensorflow import large
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.task_config import TaskConfig
 
@@ -219,6 +220,47 @@ def test_a_saved_model(network: Any, tmp_path: Path) -> None:
     assert source.framework == "tensorflow"
     assert {path.name for path in source.files} >= {"saved_model.pb", "variables.index"}
     check_parity(source, batches=(1,) if network is recurrent else (1, 3))
+
+
+@pytest.mark.parametrize("network", [network for network in NETWORKS if network is not recurrent])
+@pytest.mark.parametrize("kind", ["keras", "saved-model"])
+def test_variables_too_large_for_a_graph(network: Any, kind: Kind, tmp_path: Path, monkeypatch: Any) -> None:
+    """All variables reach the ONNX file beside TensorFlow's graph, as the largest do in models of 2 GiB."""
+    monkeypatch.setattr(large, "LARGEST", 0)
+    model = made(network, keras)
+    file = tmp_path / "model.keras"
+    with silenced():
+        model.save(file) if kind == "keras" else model.export(file)
+    source = read(file, kind, tmp_path / "room")
+    graph = onnx.load(str(source.model)).graph
+    assert sorted(value.name for value in graph.input) == sorted(value.name for value in model.inputs)
+    # Kernels of convolutions are brought into ONNX's order here, not on the device.
+    weights = {tensor.name for tensor in graph.initializer}
+    assert not [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]
+    check_parity(source, batches=(1, 3))
+
+
+def test_recurrent_weights_too_large_for_a_graph_are_named(tmp_path: Path, monkeypatch: Any) -> None:
+    """tf2onnx looks at the weights of recurrent layers, which therefore have to be in the graph."""
+    monkeypatch.setattr(large, "LARGEST", 0)
+    with silenced():
+        made(recurrent, keras).export(tmp_path / "saved")
+    with pytest.raises(UnsupportedError, match=r"lstm\S*kernel\S* must be Const"):
+        read(tmp_path / "saved", "saved-model", tmp_path / "room")
+
+
+def test_only_the_largest_variables_stay_outside_of_a_graph(monkeypatch: Any) -> None:
+    """As few as bring the rest below the limit; none of a model that fits."""
+    from tensorflow.python.framework import tensor_util
+
+    monkeypatch.setattr(large, "LARGEST", 10)
+    with large.kept_aside([4, 8, 4]) as values:
+        tensors = [tensor_util.make_tensor_proto(np.zeros(count, np.uint8)) for count in (4, 8, 4)]
+    assert [one.size for one in values] == [8]
+    assert [one.version_number for one in tensors] == [0, 1, 0]
+    with large.kept_aside([2, 8]) as values:
+        tensor_util.make_tensor_proto(np.zeros(8, np.uint8))
+    assert values == []
 
 
 def test_a_saved_model_of_tensorflow_one(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ortolan.errors import ConversionError, InputError, OrtolanError, StorageErr
 from ortolan_convert.messages import words
 from ortolan_convert.networks.source import NetworkSource
 from ortolan_convert.sources.packages import require
-from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_function, write_onnx
+from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, freeze_function, write_onnx
 from ortolan_convert.sources.tensorflow.hdf5_file import check_contained, opened
 from ortolan_convert.sources.tensorflow.keras_config import check_config
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
@@ -67,7 +67,6 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         model = _loaded(keras, path, description.version, trust=request.trust)
         for variable in model.weights:
             check_numbers(getattr(variable, "path", variable.name), variable.numpy(), path)
-        check_size(sum(variable.numpy().nbytes for variable in model.weights), path)
         answering = _Answering.of(tf, model, path)
         file = write_onnx(answering.frozen(), room, path)
     return NetworkSource(
@@ -223,10 +222,11 @@ class _Answering:
 
     def frozen(self) -> Frozen:
         """The function as a graph."""
-        graph = freeze_function(self.function)
+        graph, weights = freeze_function(self.function, [variable.numpy().nbytes for variable in self.model.weights])
         tensors = [tensor for tensor in self.function.inputs if tensor.dtype.name != "resource"]
         return Frozen(
             graph=graph,
+            weights=weights,
             inputs={spec.name: tensor.name for spec, tensor in zip(self.specs, tensors, strict=True)},
             outputs={name: tensor.name for name, tensor in zip(self.outputs, self.function.outputs, strict=True)},
             shapes={spec.name: spec.shape.as_list() if spec.shape.rank is not None else None for spec in self.specs},

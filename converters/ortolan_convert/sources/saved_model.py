@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from ortolan.errors import ConversionError, InputError, OrtolanError, StorageError, UnsupportedError, UsageError
 from ortolan_convert.messages import words
 from ortolan_convert.networks.source import NetworkSource
-from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, check_size, freeze_session, write_onnx
+from ortolan_convert.sources.tensorflow.graph import Frozen, check_numbers, freeze_session, write_onnx
 from ortolan_convert.sources.tensorflow.operators import RESTORE, check_may_run
 from ortolan_convert.sources.tensorflow.quiet import silenced, tensorflow
 from ortolan_convert.task_config import check_source_keys
@@ -55,8 +56,15 @@ def read_network(request: Request, settings: TaskConfig, room: Path) -> NetworkS
         signature = _signature(meta.signature_def[name], name, path)
         _check(meta, signature, path)
         room_of_session = _Loaded.open(tf, meta, signature, path)
+        graph, weights = freeze_session(
+            room_of_session.session,
+            room_of_session.graph,
+            list(signature.outputs.values()),
+            room_of_session.variable_bytes,
+        )
         frozen = Frozen(
-            graph=freeze_session(room_of_session.session, room_of_session.graph, list(signature.outputs.values())),
+            graph=graph,
+            weights=weights,
             inputs=signature.inputs,
             outputs=signature.outputs,
             shapes=signature.shapes,
@@ -207,6 +215,7 @@ class _Loaded:
 
     def __init__(self, session: Any, graph: Any, signature: _Signature, path: Path) -> None:
         self.session, self.graph = session, graph
+        self.variable_bytes: list[int] = []
         self._signature, self._path = signature, path
 
     @classmethod
@@ -249,9 +258,7 @@ class _Loaded:
         prefix = str(self._path / "variables" / "variables")
         reader = tf.train.load_checkpoint(prefix)
         types, shapes = reader.get_variable_to_dtype_map(), reader.get_variable_to_shape_map()
-        check_size(
-            sum(int(np.prod(shape, dtype=object)) * types[name].size for name, shape in shapes.items()), self._path
-        )
+        self.variable_bytes = [prod(shape) * types[name].size for name, shape in shapes.items()]
         for name in sorted(shapes):
             if types[name].is_floating:
                 check_numbers(

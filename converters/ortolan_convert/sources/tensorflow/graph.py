@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ortolan.errors import ConversionError, UnsupportedError
+from ortolan.errors import ConversionError, StorageError, UnsupportedError
 from ortolan_convert.messages import words
 from ortolan_convert.networks.weight_file import tidy, write_model
+from ortolan_convert.sources.tensorflow import large
 from ortolan_convert.sources.tensorflow.operators import check_convertible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ortolan.types import Array
+
 OPSET = 18
 """The newest that tf2onnx writes."""
-LARGEST = (1 << 31) - (1 << 20)
-"""Bytes of variables: a frozen graph is one message of protobuf, which holds less than 2 GiB."""
 BATCH = "batch"
 """Name of the first axis of inputs where its size is free."""
 
@@ -32,28 +33,17 @@ class Frozen:
 
     Args:
         graph: ``GraphDef``.
+        weights: variables that are too large for it, by the placeholder that stands for each.
         inputs: tensors such as ``"x:0"`` by the names that the user knows.
         outputs: likewise.
         shapes: of inputs by the user's name; None for a free size, or for all where the rank is unknown.
     """
 
     graph: Any
+    weights: Mapping[str, Array]
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     shapes: Mapping[str, Sequence[int | None] | None]
-
-
-def check_size(total: int, origin: Path) -> None:
-    """Refuse variables that do not fit into a graph.
-
-    Raises:
-        UnsupportedError: they take 2 GiB or more.
-    """
-    if total >= LARGEST:
-        raise UnsupportedError(
-            f"{origin}: its variables take {total} bytes; TensorFlow's graphs hold less than {1 << 31} once they are "
-            "constants; export the model to ONNX with its weights as external data"
-        )
 
 
 def check_numbers(name: str, array: Any, origin: Path) -> None:
@@ -68,20 +58,44 @@ def check_numbers(name: str, array: Any, origin: Path) -> None:
         raise ConversionError(f"{origin}: weight {name!r}: {count} of its {values.size} numbers are NaN")
 
 
-def freeze_function(function: Any) -> Any:
-    """``GraphDef`` of a concrete function with its variables as constants and the functions it calls in place."""
+def freeze_function(function: Any, sizes: Sequence[int]) -> tuple[Any, Mapping[str, Array]]:
+    """A concrete function with its variables as constants and the functions it calls in place.
+
+    Args:
+        function: as `tf.function` makes it.
+        sizes: of its variables, in bytes.
+
+    Returns:
+        ``GraphDef``, and the variables that are too large for it by the placeholder that stands for each.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
-    return frozen.graph.as_graph_def(add_shapes=True)
+    with large.kept_aside(sizes) as values:
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
+    graph = frozen.graph.as_graph_def(add_shapes=True)
+    return graph, large.as_placeholders(graph, values)
 
 
-def freeze_session(session: Any, graph: Any, outputs: Sequence[str]) -> Any:
-    """``GraphDef`` with the session's variables as constants; functions stay."""
+def freeze_session(
+    session: Any, graph: Any, outputs: Sequence[str], sizes: Sequence[int]
+) -> tuple[Any, Mapping[str, Array]]:
+    """A graph with the session's variables as constants; functions stay.
+
+    Args:
+        session: holds the variables.
+        graph: ``GraphDef``.
+        outputs: tensors such as ``"x:0"``.
+        sizes: of the variables, in bytes.
+
+    Returns:
+        As of `freeze_function`.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_from_session_graph
 
     nodes = [name.partition(":")[0] for name in outputs]
-    return convert_variables_to_constants_from_session_graph(session, graph, nodes)
+    with large.kept_aside(sizes) as values:
+        frozen = convert_variables_to_constants_from_session_graph(session, graph, nodes)
+    return frozen, large.as_placeholders(frozen, values)
 
 
 def write_onnx(frozen: Frozen, room: Path, origin: Path) -> Path:
@@ -89,15 +103,21 @@ def write_onnx(frozen: Frozen, room: Path, origin: Path) -> Path:
 
     Raises:
         UnsupportedError: an operator has no counterpart in ONNX, or tf2onnx does not get through.
+        StorageError: it cannot be written.
     """
-    model = tidy(_named(_converted(frozen, origin), frozen))
+    model = tidy(large.with_weights(_named(_converted(frozen, origin), frozen), frozen.weights))
+    write_model(model, room)
+    file = room / "model.onnx"
+    model = _with_output_shapes(onnx.load_model(file, load_external_data=False))
     try:
-        onnx.checker.check_model(model)
+        file.write_bytes(model.SerializeToString(deterministic=True))
+        onnx.checker.check_model(str(file))
+    except OSError as error:
+        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from None
     except onnx.checker.ValidationError as error:
         reason = words(error)
         raise UnsupportedError(f"{origin}: what tf2onnx makes of the graph is not valid: {reason}") from error
-    write_model(model, room)
-    return room / "model.onnx"
+    return file
 
 
 def _converted(frozen: Frozen, origin: Path) -> onnx.ModelProto:
@@ -105,7 +125,8 @@ def _converted(frozen: Frozen, origin: Path) -> onnx.ModelProto:
     from tf2onnx import optimizer, tf_loader, tfonnx
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    inputs, outputs = list(frozen.inputs.values()), list(frozen.outputs.values())
+    inputs = [*frozen.inputs.values(), *(f"{name}:0" for name in frozen.weights)]
+    outputs = list(frozen.outputs.values())
     try:
         graph = _optimized(frozen.graph, inputs, outputs)
         check_convertible(graph, str(origin))
@@ -266,10 +287,11 @@ def _named(model: onnx.ModelProto, frozen: Frozen) -> onnx.ModelProto:
         outputs.append(onnx.helper.make_tensor_value_info(name, kind.elem_type, shape))
     _rename(graph, renamed)
     graph.node.extend(extra)
+    weights = [given[f"{name}:0"] for name in frozen.weights if f"{name}:0" in given]
     del graph.input[:], graph.output[:], graph.value_info[:]
-    graph.input.extend(inputs)
+    graph.input.extend([*inputs, *weights])
     graph.output.extend(outputs)
-    return _with_output_shapes(model)
+    return model
 
 
 def _declared(name: str, value: onnx.ValueInfoProto, shape: Sequence[int | None] | None) -> onnx.ValueInfoProto:
