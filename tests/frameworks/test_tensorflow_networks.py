@@ -240,6 +240,21 @@ def test_variables_too_large_for_a_graph(network: Any, kind: Kind, tmp_path: Pat
     check_parity(source, batches=(1, 3))
 
 
+def test_an_input_called_as_a_variable_too_large_for_a_graph(tmp_path: Path, monkeypatch: Any) -> None:
+    """The user's name for an input is not taken for the variable's."""
+    monkeypatch.setattr(large, "LARGEST", 0)
+    with tf.Graph().as_default() as graph:
+        given = tf.compat.v1.placeholder(tf.float32, (None, 4), "given")
+        table = tf.compat.v1.get_variable("table", initializer=np.ones((4, 3), np.float32), use_resource=True)
+        answer = tf.matmul(given, table, name="answer")
+        with tf.compat.v1.Session(graph=graph) as session, silenced():
+            session.run(table.initializer)
+            tf.compat.v1.saved_model.simple_save(session, str(tmp_path / "saved"), {"table": given}, {"kind": answer})
+    source = read(tmp_path / "saved", "saved-model", tmp_path / "room")
+    assert [value.name for value in onnx.load(str(source.model)).graph.input] == ["table"]
+    check_parity(source, batches=(1, 3))
+
+
 def test_recurrent_weights_too_large_for_a_graph_are_named(tmp_path: Path, monkeypatch: Any) -> None:
     """tf2onnx looks at the weights of recurrent layers, which therefore have to be in the graph."""
     monkeypatch.setattr(large, "LARGEST", 0)

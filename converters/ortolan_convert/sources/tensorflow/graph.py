@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ortolan.errors import ConversionError, StorageError, UnsupportedError
+from ortolan.errors import ConversionError, UnsupportedError
 from ortolan_convert.messages import words
 from ortolan_convert.networks.weight_file import tidy, write_model
 from ortolan_convert.sources.tensorflow import large
@@ -108,12 +108,8 @@ def write_onnx(frozen: Frozen, room: Path, origin: Path) -> Path:
     model = tidy(large.with_weights(_named(_converted(frozen, origin), frozen), frozen.weights))
     write_model(model, room)
     file = room / "model.onnx"
-    model = _with_output_shapes(onnx.load_model(file, load_external_data=False))
     try:
-        file.write_bytes(model.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(file))
-    except OSError as error:
-        raise StorageError(f"{file}: cannot be written: {error.strerror or error}") from None
     except onnx.checker.ValidationError as error:
         reason = words(error)
         raise UnsupportedError(f"{origin}: what tf2onnx makes of the graph is not valid: {reason}") from error
@@ -291,7 +287,7 @@ def _named(model: onnx.ModelProto, frozen: Frozen) -> onnx.ModelProto:
     del graph.input[:], graph.output[:], graph.value_info[:]
     graph.input.extend([*inputs, *weights])
     graph.output.extend(outputs)
-    return model
+    return _with_output_shapes(model)
 
 
 def _declared(name: str, value: onnx.ValueInfoProto, shape: Sequence[int | None] | None) -> onnx.ValueInfoProto:

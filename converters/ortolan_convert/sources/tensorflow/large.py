@@ -91,17 +91,14 @@ def with_weights(model: onnx.ModelProto, weights: Mapping[str, Array]) -> onnx.M
     Transpositions of them, as convolutions need, are carried out here and not on the device.
 
     Args:
-        model: its inputs may be called ``"name:0"``.
+        model: the inputs that stand for weights are called as the placeholder's tensor, ``"name:0"``.
         weights: by the placeholder's name.
     """
     graph = model.graph
-    inputs = list(graph.input)
-    values = {one.name: weights[name] for one in inputs if (name := one.name.removesuffix(":0")) in weights}
-    if not values:
-        return model
-    nodes = list(graph.node)
+    values = {f"{name}:0": value for name, value in weights.items()}
+    inputs, nodes = [one for one in graph.input if one.name not in values], list(graph.node)
     del graph.input[:], graph.node[:]
-    graph.input.extend(one for one in inputs if one.name not in values)
+    graph.input.extend(inputs)
     for node in nodes:
         if node.op_type == "Transpose" and node.input[0] in values:
             axes = [axis for attribute in node.attribute if attribute.name == "perm" for axis in attribute.ints]
